@@ -34,7 +34,7 @@ from cases.steps import steps_section
 from foreign_data.nab import NabSeries, optimised_score, score_at
 from tqdm import tqdm
 
-from anomaly_platform.ml.backtest.series import streaming
+from anomaly_platform.ml.backtest.streaming import streaming
 from anomaly_platform.ml.scoring.batch import FleetScorer
 from anomaly_platform.ml.series_runs.run_states import RunStates
 from anomaly_platform.ml.training.fit import FleetPolicy

@@ -10,7 +10,8 @@ from foreign_data.corpora import Case
 from foreign_data.verdicts import Verdicts
 
 from anomaly_platform.ml.arrays import Bools
-from anomaly_platform.ml.backtest.series import streaming, train_test
+from anomaly_platform.ml.backtest.series import train_test
+from anomaly_platform.ml.backtest.streaming import streaming
 
 
 def platform_scores(case: Case) -> Verdicts:

@@ -270,7 +270,8 @@ def _read(task: Task, mapping: ColumnMapping) -> _Files:
 def _score(
     task: Task, files: _Files, probation: float, policy: FleetPolicy, progress: Progress
 ) -> Backtest:
-    from anomaly_platform.ml.backtest.series import streaming, train_test
+    from anomaly_platform.ml.backtest.series import train_test
+    from anomaly_platform.ml.backtest.streaming import streaming
 
     rows = files.test.readings
     try:

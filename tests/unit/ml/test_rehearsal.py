@@ -20,7 +20,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import polars as pl
 from numba.core.dispatcher import Dispatcher
-from anomaly_platform.ml.backtest import series
+from anomaly_platform.ml.backtest import series, streaming
 from anomaly_platform.ml.rehearsal import rehearse
 
 def kinds():
@@ -31,15 +31,15 @@ noise = np.random.default_rng(1).normal(50, 1, (1000, 2))
 noise[800:803] += 40
 times = [datetime(2026, 1, 5, tzinfo=UTC) + timedelta(minutes=5 * n) for n in range(1000)]
 rows = pl.DataFrame({"at": times, "cpu": noise[:, 0], "memory": noise[:, 1]})
-before, compiled, collect = kinds(), [], series._collect
+before, compiled, collect = kinds(), [], series.collected
 
 def after_timing(*given):
     compiled.append(kinds() - before)
     return collect(*given)
 
-series._collect = after_timing
+series.collected = streaming.collected = after_timing
 print(series.train_test(rows[:700], rows[700:], time_column="at").is_anomaly.any())
-series.streaming(rows.select("at", "cpu"), time_column="at")
+streaming.streaming(rows.select("at", "cpu"), time_column="at")
 print(*compiled)
 """
 

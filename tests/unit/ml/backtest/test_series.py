@@ -1,36 +1,13 @@
-"""Backtests: train and test, and one file as it comes, through the platform's own pipeline."""
+"""Backtests: train and test, through the platform's own pipeline."""
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import numpy as np
 import polars as pl
 import pytest
 
-from anomaly_platform.ml.backtest.series import (
-    Backtest,
-    _as_alarms,
-    feature_set_for,
-    streaming,
-    train_test,
-)
-from anomaly_platform.ml.calibration.conformal import score_of_p
-from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
-from anomaly_platform.ml.scoring.explaining.numbers import COLUMNS
-from anomaly_platform.ml.scoring.novelty import Novel
-
-START = datetime(2026, 3, 2)  # noqa: DTZ001  (files often say no zone)
-SMALL = MetricFeatureSet(windows=(6, 24, 48), lags=(1, 6))
-
-
-def wide(rows, seed=0, first=0):
-    rng = np.random.default_rng(seed)
-    times = [START + (first + i) * timedelta(minutes=5) for i in range(rows)]
-    return pl.DataFrame({"t": times, "cpu": rng.normal(50, 2, rows), "mem": rng.normal(8, 1, rows)})
-
-
-def with_jump(frame, row, size=60.0):
-    jump = pl.when(pl.int_range(pl.len()) == row).then(size).otherwise(0.0)
-    return frame.with_columns(pl.col("cpu") + jump, pl.col("mem") + jump)
+from anomaly_platform.ml.backtest.series import feature_set_for, train_test
+from tests.unit.ml.backtest.frames import SMALL, START, wide, with_jump
 
 
 def test_train_test_finds_the_jump_and_names_it():
@@ -62,58 +39,6 @@ def test_pandas_and_missing_values_are_taken():
     assert np.isfinite(result.score).all()
 
 
-def test_streaming_never_uses_what_comes_later():
-    whole = with_jump(wide(700), 400)
-    result = streaming(whole, time_column="t", feature_set=SMALL)
-    shorter = streaming(whole[:450], time_column="t", probation=105 / 450, feature_set=SMALL)
-    assert result.score.size == 700 - 105
-    np.testing.assert_array_equal(result.score[: 450 - 105], shorter.score)
-    assert result.is_anomaly[400 - 105]
-
-
-def test_each_alarm_of_a_stream_has_its_reason():
-    whole = with_jump(wide(700), 400)
-    result = streaming(whole, time_column="t", feature_set=SMALL)
-    assert result.is_call.any()
-    assert (result.reasons.is_not_null().to_numpy() == result.is_call).all()
-
-
-def test_an_alarm_about_several_rows_says_so():
-    """The tenth row is none by itself, but with the nine before it."""
-    p = np.array([0.6] * 20 + [0.001] * 4 + [0.0063] * 5 + [0.011, 0.6])
-    nothing = np.zeros(p.size, dtype=np.bool_)
-    alone = Backtest(
-        times=pl.Series(range(p.size)),
-        score=score_of_p(p, 0.01),
-        is_anomaly=nothing,
-        is_call=nothing,
-        metric_scores={},
-        causes=pl.Series([None] * p.size, dtype=pl.List(pl.String)),
-        reasons=pl.Series([None] * p.size, dtype=pl.String),
-        explanations=pl.DataFrame({name: [None] * p.size for name in COLUMNS}, schema=COLUMNS),
-        threshold=0.7,
-        seconds=1.0,
-    )
-    quiet = {name: Novel(p, 0, nothing) for name in ("cpu", "mem")}
-    result = _as_alarms(alone, 0.01, SMALL, quiet)
-    assert np.flatnonzero(result.is_call).tolist() == [29]
-    assert result.reasons[29].startswith("the last 10 rows are unusual together")
-    assert result.reasons.null_count() == p.size - 1
-
-
-def test_streaming_starts_with_the_fallback_when_there_is_too_little_for_a_model():
-    done = []
-    result = streaming(
-        wide(300),
-        time_column="t",
-        probation=0.15,
-        feature_set=SMALL,
-        progress=lambda rows, total: done.append((rows, total)),
-    )
-    assert np.isfinite(result.score[5:]).all()
-    assert done[-1] == (300, 300)
-
-
 def test_the_longest_window_covers_a_day_within_bounds():
     for minutes, rows in ((5, 288), (1, 1440), (60, 288), (0.1, 2880)):
         times = pl.Series([START + i * timedelta(minutes=minutes) for i in range(50)])
@@ -127,8 +52,6 @@ def test_wrong_input_is_refused():
         train_test(wide(10), wide(10).drop("mem"), time_column="t")
     with pytest.raises(ValueError, match="must have rows"):
         train_test(wide(10), wide(0), time_column="t")
-    with pytest.raises(ValueError, match="too few"):
-        streaming(wide(3), time_column="t")
 
 
 @pytest.mark.parametrize("days", [10, 21])

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anomaly_platform.ml.backtest.series import streaming
 from anomaly_platform.ml.backtest.shapes import distances, ranked
+from anomaly_platform.ml.backtest.streaming import streaming
 from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
 
 LONGEST = 48
