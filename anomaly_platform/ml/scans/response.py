@@ -107,10 +107,11 @@ class EpcCounts(Counts):
 class MlSummary(_Model):
     """What the learned detectors add to the rules.
 
-    `totalMLAnomalies`: scans whose `mlCombinedScore` is 50 or more; `lstmDetections` and
-    `svmDetections` likewise for each; `ruleOnlyDetections` and `mlOnlyDetections`: scans that only
-    a rule, or only the learned detectors together, find; `averageConfidence`: mean
-    `finalConfidence` of the scans that either finds, 0 when there are none.
+    `totalMLAnomalies`: scans that something learned finds, habits too: `mlCombinedScore` is 50 or
+    more, or no rule fires and `finalConfidence` is. `lstmDetections` and `svmDetections`: scans
+    that each of the two alone scores 50 or more; `ruleOnlyDetections` and `mlOnlyDetections`: scans
+    that only a rule, or only what is learned, finds; `averageConfidence`: mean `finalConfidence` of
+    the scans that either finds, 0 when there are none.
     """
 
     total_ml_anomalies: int = Field(default=0, alias="totalMLAnomalies")
@@ -215,7 +216,9 @@ class ResponseBuilder:
             self._epcs[epc] = self._epcs[epc] + numbers if epc in self._epcs else numbers
         for text, scans in scored["blind_rules"].drop_nulls().value_counts(sort=True).iter_rows():
             self._blind.update(dict.fromkeys(read_blind_rules(text), scans))
-        rule, ml = fired.any(axis=1), _reach(scored["ml_combined_score"])
+        rule = fired.any(axis=1)
+        # Habits have no score of their own: they show in the final confidence alone.
+        ml = _reach(scored["ml_combined_score"]) | (~rule & _reach(scored["final_confidence"]))
         lstm, svm = _reach(scored["lstm_score"]), _reach(scored["svm_score"])
         self._ml += [part.sum() for part in (ml, lstm, svm, rule & ~ml, ml & ~rule)]
         found = rule | ml

@@ -100,6 +100,24 @@ def test_the_answer_has_the_names_that_users_know() -> None:
     }
 
 
+def test_a_scan_that_only_its_habits_give_away_is_counted_as_learned() -> None:
+    odd = SCORED[:1].with_columns(
+        pl.lit(57.33).alias("final_confidence"), pl.lit("MEDIUM").alias("severity")
+    )
+    answer = BarcodeResponse.model_validate_json(written([odd]))
+    stats = answer.ml_summary_stats
+    assert (stats.total_ml_anomalies, stats.ml_only_detections) == (1, 1)
+    assert (stats.lstm_detections, stats.svm_detections, stats.rule_only_detections) == (0, 0, 0)
+    assert stats.average_confidence == 57.33
+
+
+def test_the_final_confidence_of_a_scan_that_breaks_a_rule_counts_nothing_as_learned() -> None:
+    answer = BarcodeResponse.model_validate_json(written([SCORED[1:2]]))
+    stats = answer.ml_summary_stats
+    assert (stats.total_ml_anomalies, stats.ml_only_detections) == (0, 0)
+    assert stats.rule_only_detections == 1
+
+
 @pytest.mark.parametrize("size", [1, 3, 10])
 def test_in_chunks_the_answer_is_the_same(size: int) -> None:
     whole = BarcodeResponse.model_validate_json(written([SCORED], "F1"))
@@ -131,7 +149,9 @@ def test_a_rule_that_was_left_out_is_false_with_no_score() -> None:
 
 def test_without_models_the_learned_scores_are_null() -> None:
     names = ("lstm_score", "svm_score", "ml_combined_score")
-    bare = SCORED.with_columns(pl.lit(None, pl.Float64).alias(name) for name in names)
+    rules = pl.max_horizontal(pl.col("^.*_score$").exclude(names))
+    nothing = (pl.lit(None, pl.Float64).alias(name) for name in names)
+    bare = SCORED.with_columns(rules.alias("final_confidence"), *nothing)
     answer = BarcodeResponse.model_validate_json(written([bare]))
     assert answer.event_history[0].lstm_sequence_score is None
     assert answer.ml_summary_stats.total_ml_anomalies == 0
