@@ -11,9 +11,13 @@ from anomaly_platform.settings.home import HOME_MARK, HOME_NAME, HOME_VARIABLE
 
 #: These use no home, or say themselves which.
 _WITHOUT = frozenset({"backtest", "simulate", "init", "home", "doctor"})
-#: These ask or change what is there: where there is no home, something is mistaken.
+#: These ask or change what is there: where there is no home, something is mistaken. A first key may
+#: be made before anything starts.
 _NEEDING = frozenset(
-    {"alerts", "backup", "check", "down", "labels", "models", "prune", "sql", "thresholds", "train"}
+    {
+        *("alerts", "backup", "check", "db url", "down", "keys list", "keys revoke", "labels"),
+        *("models", "prune", "sql", "thresholds", "train", "tune"),
+    }
 )
 #: These only look, also where there is no home.
 _READING = frozenset({"streams", "layouts"})
@@ -35,7 +39,8 @@ def settle_home(command: str, settings: Settings, errors: Console) -> None:
         errors.print(f"{name} is no setting{meant}", style="yellow", highlight=False)
     if command in _WITHOUT:
         return
-    if settings.is_embedded and command in _NEEDING and not settings.home.is_dir():
+    needs_home = bool({command, _with_its_own(command)} & _NEEDING)
+    if settings.is_embedded and needs_home and not settings.home.is_dir():
         raise SettingsError(
             f"there is no home {settings.home}: {_MAKERS}; ANOMALY_HOME names one that is elsewhere"
         )
@@ -44,6 +49,12 @@ def settle_home(command: str, settings: Settings, errors: Console) -> None:
     reads = command in _READING or "--dry-run" in sys.argv
     state = "" if settings.home.is_dir() else " (does not exist)" if reads else " (new)"
     errors.print(f"Home {settings.home}{state}", style="dim", highlight=False, soft_wrap=True)
+
+
+def _with_its_own(command: str) -> str:
+    """Return a group's name with the command of it that was given, such as ``keys list``."""
+    given = [word for word in sys.argv[1:] if not word.startswith("-")]
+    return " ".join(given[:2]) if given[:1] == [command] else command
 
 
 def tell_home(settings: Settings, console: Console, errors: Console) -> None:

@@ -111,6 +111,18 @@ def test_a_command_that_reads_makes_no_home_and_a_wrong_setting_is_told(tmp_path
     assert max(map(len, done.stderr.splitlines())) <= 80 or str(tmp_path) in done.stderr
 
 
+@pytest.mark.parametrize(
+    "command",
+    ["keys list", "keys revoke abc", "db url", "tune iiot", "tune iiot --undo", "train iiot"],
+)
+def test_what_asks_or_changes_what_is_there_makes_no_home(tmp_path: Path, command: str) -> None:
+    done = anomaly(tmp_path, *command.split())
+    assert done.returncode == 2
+    assert "there is no home" in " ".join(done.stderr.split())
+    assert "(new)" not in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
 def test_init_makes_a_home_that_is_found_from_below_and_replaces_no_project(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
