@@ -11,7 +11,8 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-from anomaly_platform.cli.services.up import free_port
+from anomaly_platform.cli.services.ports import Port, ports_of_platform, serves_mlflow
+from anomaly_platform.cli.services.running import RunningPlatform, platform_of
 from anomaly_platform.platform import Platform
 from anomaly_platform.settings import Settings
 
@@ -54,8 +55,9 @@ def examine(settings: Settings, port: int) -> Iterator[Finding]:
         yield _tried("PostgreSQL", lambda: _database(tried), server, kind)
         yield _tried("Lake", lambda: _lake(tried, settings.lake_url), place)
     yield _streams(settings)
-    free = free_port("127.0.0.1", port)
-    yield Finding("UI port", free, f"{port}", "stop what listens there, or use --port")
+    running, mlflow = platform_of(settings.home), serves_mlflow(settings)
+    for wanted in ports_of_platform(settings, "127.0.0.1", port, mlflow=mlflow):
+        yield _port(wanted, running)
     yield _gpu()
     yield from _versions()
 
@@ -133,6 +135,17 @@ def _streams(settings: Settings) -> Finding:
         "\n".join([names, *map(str, bad)]),
         f"correct the file in {settings.streams_dir}, or take it away",
     )
+
+
+def _port(wanted: Port, running: RunningPlatform | None) -> Finding:
+    """Return whether ``anomaly up`` can listen on a port, or does so already."""
+    subject = f"Port of {wanted.user}"
+    if running is not None and wanted.number in running.ports:
+        detail = f"{wanted.number}: `anomaly up` of this home (process {running.pid})"
+        return Finding(subject, True, detail)
+    free = wanted.is_free
+    detail = f"{wanted.number}" if free else f"{wanted.number}, where something else listens"
+    return Finding(subject, free, detail, f"stop what listens there, or {wanted.fix}")
 
 
 def _gpu() -> Finding:

@@ -41,7 +41,7 @@ def serve(settings: Settings, console: Console, *, host: str, port: int, workers
     _begin_with_single_threads()
     import uvicorn
 
-    from anomaly_platform.cli.services.up import free_port
+    from anomaly_platform.cli.services.ports import free_port
     from anomaly_platform.cli.services.workers import be_patient, fork_workers
     from anomaly_platform.logs import configure_logging
     from anomaly_platform.serving.metrics.folder import DIRECTORY_VARIABLE, prepare_directory

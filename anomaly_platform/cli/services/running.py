@@ -5,8 +5,9 @@ import json
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final
 
@@ -27,9 +28,31 @@ class AlreadyRunningError(RuntimeError):
     """Another ``anomaly up`` runs in this home; the message says which."""
 
 
+@dataclass(frozen=True, slots=True)
+class RunningPlatform:
+    """The ``anomaly up`` that runs in a home.
+
+    Attributes
+    ----------
+    pid : int
+    ports : frozenset of int
+        That its services listen on; none where an older version runs, which did not note them.
+    """
+
+    pid: int
+    ports: frozenset[int]
+
+
 @contextmanager
-def only_platform_of(home: Path, address: str) -> Iterator[None]:
+def only_platform_of(home: Path, address: str, ports: Collection[int] = ()) -> Iterator[None]:
     """Be the one ``anomaly up`` of a home for the block; the system lets go after a kill as well.
+
+    Parameters
+    ----------
+    address : str
+        Of Dagster's UI.
+    ports : collection of int
+        That the services listen on.
 
     Raises
     ------
@@ -48,20 +71,35 @@ def only_platform_of(home: Path, address: str) -> Iterator[None]:
                 "`anomaly down` ends it"
             ) from None
         file.truncate(0)
-        json.dump({"pid": os.getpid(), "address": address}, file)
+        json.dump({"pid": os.getpid(), "address": address, "ports": list(ports)}, file)
         file.flush()
         yield
         file.truncate(0)
 
 
+def platform_of(home: Path) -> RunningPlatform | None:
+    """Return the ``anomaly up`` that runs in a home, if one does."""
+    try:
+        with (home / _LOCK).open() as file:
+            if _is_free(file):
+                return None
+            noted = _noted(file)
+    except FileNotFoundError:
+        return None
+    pid, ports = noted.get("pid"), noted.get("ports")
+    if not isinstance(pid, int):
+        return None
+    return RunningPlatform(pid, frozenset(ports if isinstance(ports, list) else ()))
+
+
 def end_everything(settings: Settings, console: Console) -> None:
     """End ``anomaly up`` of a home, then whatever else uses it, then its embedded server."""
     ended = False
-    pid = _platform_process(settings.home)
-    if pid is not None:
-        console.print(f"Ending anomaly up (process {pid}).")
+    running = platform_of(settings.home)
+    if running is not None:
+        console.print(f"Ending anomaly up (process {running.pid}).")
         with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGTERM)
+            os.kill(running.pid, signal.SIGTERM)
         _wait_for_end_of_platform(settings.home)
         ended = True
     others = _users_of(settings.home)
@@ -82,21 +120,9 @@ def end_everything(settings: Settings, console: Console) -> None:
     console.print("Nothing runs any more." if ended or others else "Nothing ran.")
 
 
-def _platform_process(home: Path) -> int | None:
-    """Return the process of the ``anomaly up`` that runs in a home."""
-    try:
-        with (home / _LOCK).open() as file:
-            if _is_free(file):
-                return None
-            pid = _noted(file).get("pid")
-            return pid if isinstance(pid, int) else None
-    except FileNotFoundError:
-        return None
-
-
 def _wait_for_end_of_platform(home: Path) -> None:
     deadline = time.monotonic() + _PATIENCE_SECONDS
-    while _platform_process(home) is not None:
+    while platform_of(home) is not None:
         if time.monotonic() > deadline:
             raise TimeoutError(f"anomaly up does not end within {_PATIENCE_SECONDS} s")
         time.sleep(_LOOK_SECONDS)

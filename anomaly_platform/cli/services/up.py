@@ -1,7 +1,6 @@
 """``anomaly up``: the database, Dagster, the API and MLflow's pages, in the foreground."""
 
 import math
-import socket
 import sys
 import tempfile
 import threading
@@ -14,6 +13,7 @@ from anomaly_platform.cli.runtime import open_supervised
 from anomaly_platform.cli.services.calendar import Calendar
 from anomaly_platform.cli.services.dagster_daemon import daemon_command
 from anomaly_platform.cli.services.own_pages import THIS_MACHINE
+from anomaly_platform.cli.services.ports import MLFLOW_HOST, ports_of_platform, serves_mlflow
 from anomaly_platform.cli.services.readiness import (
     Awaited,
     base_url,
@@ -34,21 +34,7 @@ from anomaly_platform.storage.postgres.database import DatabaseError
 
 _PATIENCE_SECONDS = 120
 _LAST_WORDS_SECONDS = 3
-#: MLflow asks nobody for a password: its pages are for this machine alone.
-_MLFLOW_HOST = "127.0.0.1"
 _MAKE_A_KEY = "anomaly keys create NAME --scope ml:read --scope ml:write"
-
-
-def free_port(host: str, port: int) -> bool:
-    """Return whether nothing listens on the port."""
-    try:
-        socket.create_connection((host, port), timeout=0.5).close()
-    except socket.gaierror:
-        # Nothing can listen under a name that is none.
-        raise
-    except OSError:
-        return True
-    return False
 
 
 def run_platform(
@@ -62,17 +48,20 @@ def run_platform(
         Whether MLflow's pages are served; the registry is mirrored either way. ``None``: as the
         settings say.
     """
-    wanted = settings.mlflow_pages if mlflow is None else mlflow
-    # A server of the user's own has its own pages.
-    mlflow = wanted and settings.mlflow_url is None
+    mlflow = serves_mlflow(settings, mlflow)
     # A mistake in the routes is told now, and not by a dispatcher that starts again and again.
     Routes(settings.alert_routes)
-    with only_platform_of(settings.home, probed_url(host, port)):
+    ports = ports_of_platform(settings, host, port, mlflow=mlflow)
+    numbers = [one.number for one in ports]
+    with only_platform_of(settings.home, probed_url(host, port), numbers):
         # PostgreSQL looks after its own folder, which may be another user's.
         tighten(settings.home, without="postgres")
-        taken = _taken_port(settings, host, port, mlflow=mlflow)
-        if taken:
-            console.print(f"[red]{taken}")
+        taken = next((one for one in ports if not one.is_free), None)
+        if taken is not None:
+            console.print(
+                f"[red]Port {taken.number} on {taken.host}, which {taken.user} would use, is "
+                f"taken; {taken.fix}."
+            )
             return 2
         _run(settings, console, host, port, mlflow=mlflow)
     return 0
@@ -161,7 +150,7 @@ def _awaited(
         ),
     ]
     if mlflow:
-        url = base_url(_MLFLOW_HOST, settings.mlflow_port)
+        url = base_url(MLFLOW_HOST, settings.mlflow_port)
         found.append(Awaited("MLflow", url, f"{url}/health", str(logs / "mlflow.log")))
     return found
 
@@ -208,21 +197,6 @@ def _linked(settings: Settings, host: str, port: int, *, mlflow: bool) -> dict[s
     return told
 
 
-def _taken_port(settings: Settings, host: str, port: int, *, mlflow: bool) -> str:
-    """Return which port is taken and what to do about it, or nothing."""
-    wanted = [
-        (host, port, "Dagster's UI", "choose another with --port"),
-        (settings.api_host, settings.api_port, "the API", "choose another with ANOMALY_API_PORT"),
-    ]
-    if mlflow:
-        fix = "choose another with ANOMALY_MLFLOW_PORT, or do without with --no-mlflow"
-        wanted.append((_MLFLOW_HOST, settings.mlflow_port, "MLflow", fix))
-    for address, number, user, fix in wanted:
-        if not free_port(address, number):
-            return f"Port {number} on {address}, which {user} would use, is taken; {fix}."
-    return ""
-
-
 def _mlflow_service(platform: Platform) -> Service:
     from anomaly_platform.registry.mlflow.model_registry import server_environment
 
@@ -245,5 +219,5 @@ def mlflow_command(port: int) -> list[str]:
 
     return [
         *(*COMMAND, "--app-name", "anomaly"),
-        *("--host", _MLFLOW_HOST, "--port", str(port), "--workers", "1"),
+        *("--host", MLFLOW_HOST, "--port", str(port), "--workers", "1"),
     ]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Iterator
+from contextlib import ExitStack
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -273,7 +275,35 @@ def test_doctor_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert "secret" not in database.detail
 
 
-def test_what_only_looks_makes_no_home_and_says_that_there_is_none(tmp_path: Path) -> None:
+def test_doctor_looks_at_all_ports_and_knows_the_platform_of_its_own_home(tmp_path: Path) -> None:
+    from anomaly_platform.cli.services.running import only_platform_of
+    from anomaly_platform.settings import get_settings
+
+    with ExitStack() as listening:
+        taken = [listening.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(3)]
+        ui, api, mlflow = (one.getsockname()[1] for one in taken)
+        settings = get_settings(home=tmp_path, api_port=api, mlflow_port=mlflow)
+
+        def ports() -> dict[str, doctor.Finding]:
+            found = doctor.examine(settings, ui)
+            return {one.subject: one for one in found if one.subject.startswith("Port of")}
+
+        others = ports()
+        assert list(others) == ["Port of Dagster's UI", "Port of the API", "Port of MLflow"]
+        assert not any(one.works for one in others.values())
+        assert "ANOMALY_API_PORT" in others["Port of the API"].fix
+        with only_platform_of(tmp_path, f"http://127.0.0.1:{ui}", [ui, api]):
+            own = ports()
+        assert own["Port of Dagster's UI"].works
+        assert "`anomaly up` of this home" in own["Port of the API"].detail
+        assert not own["Port of MLflow"].works
+
+
+def test_what_only_looks_makes_no_home_and_says_that_there_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ANOMALY_API_PORT", "1")
+    monkeypatch.setenv("ANOMALY_MLFLOW_PORT", "1")
     said = invoke("home")
     assert f"{tmp_path / 'home'}\nIt does not exist yet: `anomaly init` makes one" in said
     assert "home, which does not exist yet" in invoke("doctor", "--port", 1)

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from anomaly_platform.cli.services.up import _services, free_port
+from anomaly_platform.cli.services.ports import free_port
+from anomaly_platform.cli.services.up import _services
 from anomaly_platform.platform import Platform
 from anomaly_platform.settings import get_settings
 
