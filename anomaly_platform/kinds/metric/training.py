@@ -19,6 +19,7 @@ from anomaly_platform.kinds.base import TrainingOrder, TrainingReport
 from anomaly_platform.kinds.metric.bundles import DETECTOR, open_version
 from anomaly_platform.kinds.metric.windows import (
     TrainingWindow,
+    refuse_other_features,
     training_frames,
     training_window,
 )
@@ -61,7 +62,8 @@ def train(parts: Parts[MetricStream], order: TrainingOrder) -> tuple[int, Bundle
     Raises
     ------
     StageError
-        When there is nothing to train on, or the stream has never seen a series asked for.
+        When there is nothing to train on, the stream has never seen a series asked for, or the
+        features of some day are others than the stream's.
     """
     series, days = order.series, order.window_days
     parent = None if series is None else _champion(parts)
@@ -149,6 +151,8 @@ def _fit(
     """Train, publish, register; a training that ends with an error is recorded as failed."""
     from anomaly_platform.ml.bundles.bundle import open_bundle
 
+    # Before there is a version: settings were changed, and no model is at fault.
+    refuse_other_features(parts, window)
     served = None if parent is None else parent.version
     with new_version(parts, DETECTOR, parent=served) as version:
         folder = parts.lake.new_folder() / "bundle"

@@ -131,6 +131,33 @@ def _days_of(series: pl.DataFrame) -> set[str]:
     return days
 
 
+def refuse_other_features(parts: Parts[MetricStream], window: TrainingWindow) -> None:
+    """Refuse to train on days whose features are of windows or lags that the stream no longer has.
+
+    Raises
+    ------
+    StageError
+        With the days and the way out.
+    """
+    features = parts.stream.features
+    others = [
+        day.partition
+        for day in window.days
+        # Days that say that they have these features need not be opened.
+        if day.stats.get("feature_set") != features.version
+        and not set(features.names) <= set(parts.lake.columns(day.path))
+    ]
+    if not others:
+        return
+    name, windows = parts.stream.name, "/".join(map(str, features.windows))
+    span = others[0] if len(others) == 1 else f"{others[0]} to {others[-1]}"
+    raise StageError(
+        f"{name} now has the windows {windows}, and the features of {span} were computed with "
+        "other windows or lags. Nothing was trained; what serves goes on serving. Compute the days "
+        f"anew and train: `anomaly run {name} --days {others[0]}:{others[-1]} --train`"
+    )
+
+
 def training_frames(parts: Parts[MetricStream], window: TrainingWindow) -> Iterator[pl.DataFrame]:
     """Yield the windows' rows in chunks of whole entities, without known anomalies.
 

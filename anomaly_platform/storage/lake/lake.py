@@ -208,6 +208,17 @@ class Lake:
                 )
                 yield pl.concat(pieces, rechunk=True)
 
+    def columns(self, path: str) -> list[str]:
+        """Return the names of a file's columns, without reading its rows.
+
+        Raises
+        ------
+        LakeError
+            When there is no such file, or the file is damaged.
+        """
+        with self._parquet(path) as file:
+            return list(file.schema_arrow.names)
+
     def exists(self, path: str) -> bool:
         """Return whether there is a file or folder of that path."""
         return bool(self._fs.exists(self._absolute(path)))

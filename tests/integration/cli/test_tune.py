@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
@@ -301,3 +302,20 @@ def test_days_of_other_windows_are_refused_with_the_reason_and_the_way_out(
     other = replace(EMS, features=replace(EMS.features, windows=(7, 49, 300)))
     with pytest.raises(StageError, match=r"windows 7/49/300.*anomaly run ems.*anomaly tune ems"):
         list(current_scorer(platform.kind(other).parts).score(day))
+
+
+def test_a_training_on_days_of_other_windows_is_refused_and_disables_no_model(
+    platform: Platform,
+) -> None:
+    fill(platform, EMS, days=2)
+    other = replace(EMS, features=replace(EMS.features, windows=(7, 49, 300)))
+    way_out = r"windows 7/49/300.*anomaly run ems --days (\S+):(\S+) --train"
+    with pytest.raises(StageError, match=way_out) as refused:
+        train(platform, other)
+    days = platform.warehouse.partitions.between("ems", "features", "2000-01-01", "2100-01-01")
+    found = re.search(way_out, str(refused.value))
+    assert found is not None
+    assert found.groups() == (days[0].partition, days[-1].partition)
+    assert platform.warehouse.bundles.all("ems", DETECTOR) == []
+    assert platform.warehouse.transactions.tuples("SELECT kind FROM alerts") == []
+    train(platform, EMS)

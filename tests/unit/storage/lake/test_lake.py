@@ -55,6 +55,7 @@ def test_equal_content_has_an_equal_name_however_it_was_cut(lake: Lake) -> None:
 
 def test_columns_and_bounds(lake: Lake) -> None:
     path = lake.write("s", "ems", "d", [frame(0, 63)]).path
+    assert lake.columns(path) == list(SCHEMA)
     part = lake.read(path, columns=["value"], between={"bucket": (3, 4)})
     assert part.columns == ["value"]
     assert part.height == 20
