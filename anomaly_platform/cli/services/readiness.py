@@ -33,6 +33,10 @@ class Awaited:
     probe: str
     log: str
 
+    def told(self, state: str) -> str:
+        """Return the line that says how it stands."""
+        return f"{self.name:<12} {self.shown}  ({state})"
+
 
 def tell_as_they_answer(
     awaited: Sequence[Awaited],
@@ -58,13 +62,13 @@ def tell_as_they_answer(
     while left and not stopping() and time.monotonic() < deadline:
         for one in tuple(left):
             if _answers(one.probe):
-                say(f"{one.name:<12} {one.shown}  (ready)")
+                say(one.told("ready"))
                 left.remove(one)
         if left:
             time.sleep(_ASK_EVERY_S)
     if not stopping():
         for one in left:
-            say(f"{one.name:<12} {one.shown}  (does not answer yet; its log is {one.log})")
+            say(one.told(f"does not answer yet; its log is {one.log}"))
     return left
 
 

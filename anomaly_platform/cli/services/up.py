@@ -4,6 +4,7 @@ import math
 import sys
 import tempfile
 import threading
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -96,13 +97,13 @@ def _run(settings: Settings, console: Console, host: str, port: int, *, mlflow: 
         )
 
         def announce() -> None:
-            console.print(f"Starting; logs are in {supervisor.log_folder}", soft_wrap=True)
-            tell = partial(
-                tell_as_they_answer,
-                say=lambda line: console.print(line, soft_wrap=True),
-                stopping=lambda: supervisor.stopping,
-            )
+            def say(line: str) -> None:
+                console.print(line, soft_wrap=True)
+
             awaited = _awaited(settings, supervisor.log_folder, host, port, mlflow=mlflow)
+            for line in _first_words(supervisor.log_folder, awaited):
+                say(line)
+            tell = partial(tell_as_they_answer, say=say, stopping=lambda: supervisor.stopping)
             late = tell(awaited, patience_s=_PATIENCE_SECONDS)
             if supervisor.stopping:
                 return
@@ -123,10 +124,15 @@ def _run(settings: Settings, console: Console, host: str, port: int, *, mlflow: 
         console.print("Stopped.")
 
 
+def _first_words(logs: Path, awaited: Sequence[Awaited]) -> list[str]:
+    """Return what is said at once: where logs are, and where most people will go."""
+    return [f"Starting; logs are in {logs}", awaited[0].told("starting")]
+
+
 def _awaited(
     settings: Settings, logs: Path, host: str, port: int, *, mlflow: bool
 ) -> list[Awaited]:
-    """Return what a person may want to open, with how to find out whether it answers."""
+    """Return what a person may want to open, the console first, and how to ask for an answer."""
     api = base_url(settings.api_host, settings.api_port)
     ready = f"{probed_url(settings.api_host, settings.api_port)}/health/ready"
     found = [

@@ -1,4 +1,4 @@
-"""What `anomaly up` tells its services."""
+"""What `anomaly up` tells its services, and who started it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from anomaly_platform.cli.services.ports import free_port
-from anomaly_platform.cli.services.up import _services
+from anomaly_platform.cli.services.up import _awaited, _first_words, _services
 from anomaly_platform.platform import Platform
 from anomaly_platform.settings import get_settings
 
@@ -38,3 +38,10 @@ def test_a_port_is_taken_while_something_listens_on_it(host: str) -> None:
         port = server.getsockname()[1]
         assert not free_port(host, port)
     assert free_port(host, port)
+
+
+def test_the_first_address_that_is_printed_is_the_consoles(tmp_path: Path) -> None:
+    settings = get_settings(home=tmp_path, api_port=8123)
+    awaited = _awaited(settings, tmp_path, "127.0.0.1", 3001, mlflow=True)
+    first = next(line for line in _first_words(tmp_path, awaited) if "http" in line)
+    assert first.split() == ["Console", "http://127.0.0.1:8123/console", "(starting)"]
