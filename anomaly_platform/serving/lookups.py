@@ -11,7 +11,9 @@ from anomaly_platform.queries.series import LastReadings, last_readings
 from anomaly_platform.serving.problems import ApiProblem, not_found
 from anomaly_platform.serving.state import ServingState
 from anomaly_platform.streams import Stream
+from anomaly_platform.streams.base import NAME
 from anomaly_platform.streams.bindings import DEVICES
+from anomaly_platform.streams.user_defined import SUFFIXES
 
 
 def known_stream(serving: ServingState, name: str) -> Stream:
@@ -25,7 +27,29 @@ def known_stream(serving: ServingState, name: str) -> Stream:
     for stream in serving.platform.streams:
         if stream.name == name:
             return stream
-    raise not_found(f"stream {name!r}")
+    raise no_stream(serving, name)
+
+
+def no_stream(serving: ServingState, name: str, what: str = "") -> ApiProblem:
+    """Return the problem of asking for a stream that this process does not have.
+
+    Parameters
+    ----------
+    what : str
+        What there is none of; the stream by its name where it is empty.
+    """
+    platform = serving.platform
+    has_it = any(stream.name == name for stream in platform.streams)
+    folder = platform.settings.streams_dir
+    if NAME.fullmatch(name) and not has_it:
+        for file in (folder / f"{name}{suffix}" for suffix in SUFFIXES):
+            if file.is_file():
+                return not_found(
+                    f"stream {name!r} here: when this service started, {file.name} was not there "
+                    "or could not be used. `anomaly streams` says whether it can be used now; a "
+                    "restart takes it in"
+                )
+    return not_found(what or f"stream {name!r}")
 
 
 async def known_metrics(

@@ -18,16 +18,11 @@ from anomaly_platform.serving.http.bodies.json_scan import pieces_of
 from anomaly_platform.serving.http.bodies.large import off_loop
 from anomaly_platform.serving.http.direct import read_body
 from anomaly_platform.serving.http.openapi import body_of, problems
+from anomaly_platform.serving.lookups import no_stream
 from anomaly_platform.serving.metrics.requests import count_scored
 from anomaly_platform.serving.predict.scan_answers import Answer, key_of
 from anomaly_platform.serving.predict.scans import Detection, judge_scans
-from anomaly_platform.serving.problems import (
-    ApiProblem,
-    invalid,
-    invalid_body,
-    none_usable,
-    not_found,
-)
+from anomaly_platform.serving.problems import ApiProblem, invalid, invalid_body, none_usable
 from anomaly_platform.serving.schemas.base import Name
 from anomaly_platform.serving.schemas.scans import ScanDetectRequest, ScanEvent, as_text
 from anomaly_platform.serving.state import Serving, ServingState
@@ -90,7 +85,7 @@ async def _answer(serving: ServingState, stream: str, request: Request) -> Respo
     try:
         served = serving.models.scans(stream)
     except KeyError:
-        raise not_found(f"stream of scans {stream!r}") from None
+        raise no_stream(serving, stream, f"stream of scans {stream!r}") from None
     async with _turn(asyncio.get_running_loop()):
         answer = await asyncio.to_thread(_detect, serving, served, asked)
     detection = answer.detection

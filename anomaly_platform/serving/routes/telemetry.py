@@ -21,8 +21,9 @@ from anomaly_platform.serving.http.bodies.large import off_loop
 from anomaly_platform.serving.http.direct import Direct, JsonAnswer, read_body
 from anomaly_platform.serving.http.idempotency import Once, Repeatable, repeatable_directly
 from anomaly_platform.serving.http.openapi import problems
+from anomaly_platform.serving.lookups import no_stream
 from anomaly_platform.serving.metrics.requests import count_scored
-from anomaly_platform.serving.problems import ApiProblem, invalid_body, none_usable, not_found
+from anomaly_platform.serving.problems import ApiProblem, invalid_body, none_usable
 from anomaly_platform.serving.schemas.telemetry import (
     MOST_READINGS,
     STREAM_BODY,
@@ -86,7 +87,8 @@ async def _take(request: Request, name: str, now: dt.datetime) -> bytes:
     known = metric_streams(serving.platform.streams)
     stream = known.get(name)
     if stream is None:
-        raise not_found(f"stream {name!r} of readings; there are {', '.join(known)}")
+        what = f"stream {name!r} of readings; there are {', '.join(known)}"
+        raise no_stream(serving, name, what)
     body, rules = await read_body(request), serving.platform.reading_rules(stream)
     members = members_of(stream)
     names, plain, checked = await off_loop(len(body), partial(_read, body, members, rules, now))

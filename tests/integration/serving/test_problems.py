@@ -8,6 +8,8 @@ import uuid
 import pytest
 from starlette.testclient import TestClient
 
+from anomaly_platform.platform import Platform
+
 
 @pytest.mark.parametrize(
     ("method", "path", "status"),
@@ -29,6 +31,31 @@ def test_errors_are_problem_documents(
     assert document["instance"] == path
     assert document["title"]
     assert document["detail"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/api/v1/streams/boilers/telemetry"),
+        ("POST", "/api/v1/scans/boilers/detect"),
+        ("GET", "/api/v1/models?stream=boilers"),
+    ],
+)
+def test_a_stream_that_was_described_after_the_start_needs_a_restart(
+    platform: Platform, client: TestClient, method: str, path: str
+) -> None:
+    scan = {"epc_code": "1", "event_time": "2026-01-05 00:00:00"}
+    body = {"json": {"data": [scan]}} if method == "POST" else {}
+    unknown = client.request(method, path, **body)
+    assert unknown.status_code == 404
+    assert "restart" not in unknown.json()["detail"]
+    folder = platform.settings.streams_dir
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "boilers.yaml").write_text("name: boilers\n")
+    described = client.request(method, path, **body)
+    assert described.status_code == 404
+    assert "boilers.yaml was not there" in described.json()["detail"]
+    assert "a restart takes it in" in described.json()["detail"]
 
 
 def test_the_openapi_document_names_problem_documents(client: TestClient) -> None:
