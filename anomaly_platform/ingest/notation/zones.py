@@ -15,6 +15,8 @@ from anomaly_platform.ingest.event_days import EVENT_TIME, parse_event_time
 
 ZONE_OF_FILE: Final = "give the zone of the file with --timezone"
 TWICE: Final = "ambiguous local time: clocks go back, and no order of rows tells which one it is"
+#: One of each group of zones whose clocks go back at the same local hour.
+_TYPICAL_ZONES: Final = ("Europe/London", "Europe/Berlin", "Europe/Athens", "America/New_York")
 _FIRST_YEAR: Final = 2000
 _LAST_YEAR: Final = 2040
 _STEP: Final = timedelta(days=7)
@@ -91,6 +93,27 @@ def places_twice(texts: pl.Series, times: pl.Series, zone: str) -> pl.Series:
                 inside |= ((times >= one.start) & (times < one.end)).fill_null(value=False)
     places = inside.arg_true()
     return places.filter(~say_zone(texts.gather(places)))
+
+
+def may_be_local(texts: pl.Series, times: pl.Series) -> pl.Series:
+    """Tell which times that were taken as UTC lie in an hour that comes twice by a usual clock.
+
+    Parameters
+    ----------
+    texts
+        As they stood; one that says its zone, or was read in a zone of its own, is none of them.
+    times
+        In UTC.
+    """
+    walls = times.dt.replace_time_zone(None)
+    inside = pl.repeat(False, len(times), dtype=pl.Boolean, eager=True)
+    for zone in _TYPICAL_ZONES:
+        for one in repeated_hours(zone):
+            start = one.start.astimezone(ZoneInfo(zone)).replace(tzinfo=None)
+            inside |= ((walls >= start) & (walls < start + one.shift)).fill_null(value=False)
+    as_written = pl.col("text").str.contains(pl.col("time").dt.strftime("%H:%M"), literal=True)
+    frame = pl.DataFrame({"text": texts, "time": times}).select(as_written.fill_null(value=False))
+    return inside & frame.to_series() & ~say_zone(texts).fill_null(value=True)
 
 
 def say_zone(texts: pl.Series) -> pl.Series:

@@ -18,8 +18,13 @@ from anomaly_platform.ingest.bucketing import bucket_of
 from anomaly_platform.ingest.cells import Cells
 from anomaly_platform.ingest.event_days import refuse_event_time
 from anomaly_platform.ingest.identity import derive_event_ids
+from anomaly_platform.ingest.notation.zones import may_be_local
 from anomaly_platform.ingest.rejects import REJECTS, raw_column
-from anomaly_platform.ingest.validation.duplicates import CONFLICT, settle_duplicates
+from anomaly_platform.ingest.validation.duplicates import (
+    CONFLICT,
+    LOCAL_CONFLICT,
+    settle_duplicates,
+)
 
 if TYPE_CHECKING:
     import pandera.polars as pa
@@ -87,7 +92,7 @@ def settle_day(
     frame = events.select(kept).with_columns(placed.buckets)[placed.order]
     frame = with_event_ids(frame, [name for name in key if name != "event_time"])
     frame = frame.select(*schema.columns)
-    rejects = pl.concat([refused, conflict_rejects(conflicts, texts)])
+    rejects = pl.concat([refused, _with_hint(conflict_rejects(conflicts, texts), conflicts)])
     schema.validate(frame, lazy=True)
     return ValidatedDay(frame, rejects.sort("batch_seq", "row_number", "column"), duplicates)
 
@@ -218,6 +223,15 @@ def conflict_rejects(conflicts: pl.DataFrame, texts: tuple[str, ...]) -> pl.Data
         reason=pl.lit(CONFLICT),
         raw=raw_column(conflicts, texts),
     ).cast(DAY_REJECTS)
+
+
+def _with_hint(rejects: pl.DataFrame, conflicts: pl.DataFrame) -> pl.DataFrame:
+    """Say of conflicts that the clocks of a zone nobody named would explain, that they do."""
+    if conflicts.is_empty():
+        return rejects
+    local = may_be_local(conflicts["event_time_text"], conflicts["event_time"])
+    reason = pl.when(local).then(pl.lit(LOCAL_CONFLICT)).otherwise("reason")
+    return rejects.with_columns(reason.alias("reason"))
 
 
 def with_event_ids(events: pl.DataFrame, key: list[str]) -> pl.DataFrame:

@@ -12,6 +12,11 @@ import polars as pl
 
 CONFLICT: Final = "conflicts with an earlier event of the same key"
 
+LOCAL_CONFLICT: Final = (
+    f"{CONFLICT}; in this hour clocks go back in Europe or North America: if its times are local, "
+    "name their zone with --timezone, or as `timezone` of the stream"
+)
+
 _ORDER: Final = ("batch_seq", "row_number", "column")
 """Columns that say what was ingested first; together they identify a row."""
 

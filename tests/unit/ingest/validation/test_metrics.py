@@ -102,6 +102,29 @@ def test_the_first_one_ingested_wins(raw_rows):
     }
 
 
+@pytest.mark.parametrize(
+    ("time", "text", "hinted"),
+    [
+        (datetime(2024, 10, 27, 2, 15, tzinfo=UTC), "27.10.2024 02:15", True),  # Germany
+        (datetime(2024, 10, 27, 1, 15, tzinfo=UTC), "2024-10-27T01:15:00", True),  # Britain
+        (datetime(2024, 11, 3, 1, 15, tzinfo=UTC), "2024-11-03 01:15", True),  # USA
+        (datetime(2024, 10, 27, 2, 15, tzinfo=UTC), "2024-10-27T02:15:00Z", False),
+        (datetime(2024, 10, 27, 2, 15, tzinfo=UTC), "2024-10-27T04:15:00+02:00", False),
+        (datetime(2024, 10, 27, 1, 15, tzinfo=UTC), "27.10.2024 02:15", False),  # read as German
+        (datetime(2024, 10, 27, 5, 15, tzinfo=UTC), "27.10.2024 05:15", False),
+        (datetime(2024, 10, 26, 2, 15, tzinfo=UTC), "26.10.2024 02:15", False),
+    ],
+)
+def test_conflicts_in_an_hour_that_comes_twice_by_local_clocks_hint_at_the_zone(
+    raw_rows, time, text, hinted
+):
+    rows = raw_rows([{"event_time": time, "value_text": value} for value in ("1", "2")])
+    outcome = validate(rows.with_columns(event_time_text=pl.lit(text)), time.date())
+    (reason,) = outcome.rejects["reason"]
+    assert reason.startswith("conflicts with an earlier event of the same key")
+    assert ("--timezone" in reason) == hinted
+
+
 def test_label_and_metadata_belong_to_what_a_reading_says(raw_rows):
     outcome = validate(
         raw_rows(
