@@ -91,7 +91,9 @@ def _one_by_one(
         readings.select(values).to_series().to_list(),
     ).T
     narrow = [of["dtype"] == "f32" for of in feature_set.schema().values()]
-    return np.where(narrow, features.astype(np.float32), features)
+    # These alone: a reading such as 1e308 is beyond what a narrow column holds.
+    features[:, narrow] = features[:, narrow].astype(np.float32)
+    return features
 
 
 def _look_back(kind: StreamKind[MetricStream], day: Partition, bucket: int) -> pl.DataFrame:

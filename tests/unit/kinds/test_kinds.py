@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import cast
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -14,6 +16,7 @@ from anomaly_platform.ingest.bucketing import bucket_of
 from anomaly_platform.kinds.feedback import with_feedback
 from anomaly_platform.kinds.findings import told
 from anomaly_platform.kinds.formats import judged_by
+from anomaly_platform.kinds.metric.checks import _one_by_one
 from anomaly_platform.kinds.metric.kind import MetricKind
 from anomaly_platform.kinds.metric.rows import series_together
 from anomaly_platform.kinds.parts import Parts
@@ -162,3 +165,20 @@ def test_series_of_several_days_are_brought_together() -> None:
     days = [day.sort(order) for _, day in by_day]
     assert series_together(pl.concat(days)).equals(readings.sort(order))
     assert series_together(readings.clear()).equals(readings.clear())
+
+
+def test_a_huge_reading_is_computed_again_as_in_the_batch_and_without_a_warning() -> None:
+    values = [1.0, 1e308, 2.0, 3.0]
+    readings = pl.DataFrame(
+        {
+            "entity": "press",
+            "metric": "force",
+            "event_time": [NOON + n * timedelta(minutes=5) for n in range(len(values))],
+            "value": values,
+        }
+    )
+    batch = EMS.features.compute(readings).select(EMS.features.names).cast(pl.Float64)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        again = _one_by_one(EMS.features, readings.head(0), readings)
+    assert np.array_equal(again, batch.fill_null(np.nan).to_numpy(), equal_nan=True)
