@@ -246,7 +246,9 @@ def _tell(record: TuningRecord, earlier: int) -> None:
         )
         for one in ranked[:_SHOWN]
     ]
-    title = f"Tuning {record.id} of {record.stream}: the best of {len(record.trials)} trials"
+    tried = len({_settings(one["settings"]) for one in record.trials if not one["is_present"]})
+    said = f"the best of {tried} {'candidate' if tried == 1 else 'candidates'} and today's settings"
+    title = f"Tuning {record.id} of {record.stream}: {said}"
     headings = ("settings", "round", "objective", "F1 of events", "found", "right", "false")
     console.print(figure_table(headings, rows, title))
     comparison = record.comparison

@@ -96,7 +96,9 @@ def test_a_gain_is_found_recorded_put_into_use_and_taken_back(
         *("ems", "nothing_gained", datetime.now(UTC), "a test", 3),
         **{name: record[name] for name in ("data", "present", "proposed", "trials", "comparison")},
     )
-    assert "Earlier tunings" not in said("ems", "--show", "--number", number)
+    shown = said("ems", "--show", "--number", number)
+    assert "Earlier tunings" not in shown
+    assert "the best of 4 candidates and today's settings" in shown
     assert "on some of these rows: 1;" in said("ems", "--show", "--number", again.id)
     platform.tuned.write("ems", Tuned(99, 0.3, today[1], 0.1, 10))
     assert "no longer those" in said("ems", "--apply", "--number", number, code=2)
