@@ -28,6 +28,11 @@ Within = Callable[[Connection], object]
 
 #: The cause of what is trained because there is nothing yet.
 FIRST_TRAINING: Final = "first training"
+#: What its scores may not be taken for.
+OF_ITS_OWN_ROWS: Final = (
+    "the first one has learned from the rows that it then scored, incidents among them included; "
+    "rows of later runs are judged by it"
+)
 
 
 class StageError(RuntimeError):

@@ -11,6 +11,7 @@ from anomaly_platform.assets.partitions import contiguous_spans, range_tags
 from anomaly_platform.cli.progress import spinner
 from anomaly_platform.cli.rows import figure_table
 from anomaly_platform.cli.runtime import RunFailedError, Runtime
+from anomaly_platform.kinds.training import OF_ITS_OWN_ROWS
 from anomaly_platform.platform import Platform
 from anomaly_platform.sensors.landing import DATA_STAGES, SCORE_STAGES
 from anomaly_platform.sensors.work import work_tags
@@ -114,10 +115,7 @@ def _about_models(platform: Platform, stream: Stream, *, first_training: bool) -
     """Say what the scores of this run may not be taken for."""
     served = platform.state_of(stream).champion is not None
     if first_training and served:
-        yield (
-            "no model served yet, so the first one has learned from the rows that it then scored, "
-            "incidents among them included; rows of later runs are judged by it"
-        )
+        yield f"no model served yet, so {OF_ITS_OWN_ROWS}"
     elif first_training:
         yield "the first training put no model into service; `anomaly models list` says why"
     elif not served and platform.state_of(stream).days:

@@ -14,6 +14,7 @@ from anomaly_platform.console import sources
 from anomaly_platform.console.learning import curves_of, data_of, follow, manifest_of
 from anomaly_platform.console.rendering import link, page
 from anomaly_platform.console.viewers import Reading, serving_of
+from anomaly_platform.kinds.training import FIRST_TRAINING, OF_ITS_OWN_ROWS, origin_of
 from anomaly_platform.queries.operation.in_service import serving_models
 from anomaly_platform.queries.operation.trainings import newest_trainings
 from anomaly_platform.registry.bundle_index import BundleRecord
@@ -62,6 +63,7 @@ async def show(
         decides=named == chosen.scored_by,
         servable=_SERVABLE,
         served=served,
+        of_its_own_rows=OF_ITS_OWN_ROWS if any(map(_is_first, versions)) else "",
         before=await asyncio.to_thread(before_of, serving, chosen),
         history=history[:_VERSIONS],
         trainings=[await follow(serving, one) for one in trainings],
@@ -70,6 +72,11 @@ async def show(
         back=link("/console/models", stream=chosen.name, detector=named),
         behind=_behind(serving, chosen, named),
     )
+
+
+def _is_first(record: BundleRecord) -> bool:
+    """Return whether a version serves that has learned when none served yet."""
+    return record.status == "champion" and origin_of(record).cause == FIRST_TRAINING
 
 
 @router.get("/version")

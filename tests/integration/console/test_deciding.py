@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import io
 import re
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from anomaly_platform.ingest.layout.mapping import ColumnMapping, content_digest
+from anomaly_platform.kinds.training import FIRST_TRAINING, OF_ITS_OWN_ROWS
 from anomaly_platform.platform import Platform
 from anomaly_platform.streams import IIOT
 from tests.builders.console import (
@@ -23,7 +25,7 @@ from tests.builders.console import (
     log_in,
     token_of,
 )
-from tests.builders.models import register
+from tests.builders.models import FOREST, register
 
 pytestmark = pytest.mark.integration
 
@@ -299,6 +301,19 @@ def test_the_data_page_says_what_came_and_what_was_refused(
     assert rows.count("&lt;img") == 1  # the reason's button
 
 
+def test_of_a_first_model_the_page_says_what_it_has_learned_from(
+    platform: Platform, browser: TestClient
+) -> None:
+    bundles, where = platform.warehouse.bundles, "/console/models?stream=iiot"
+    register(platform.warehouse, "iiot", parameters={"cause": FIRST_TRAINING})
+    assert OF_ITS_OWN_ROWS not in browser.get(where).text
+    bundles.promote_set("iiot", {FOREST: 1}, "all gates passed")
+    assert f"No model served before: {OF_ITS_OWN_ROWS}." in browser.get(where).text
+    later = register(platform.warehouse, "iiot")
+    bundles.promote_set("iiot", {FOREST: later}, "all gates passed")
+    assert OF_ITS_OWN_ROWS not in browser.get(where).text
+
+
 def test_a_journey_has_its_scans_what_was_expected_and_companions(
     platform: Platform, browser: TestClient
 ) -> None:
@@ -314,7 +329,12 @@ def test_a_journey_has_its_scans_what_was_expected_and_companions(
         add_scan(platform, f"usual-{n}", start + 4 * HOUR, **places["B"], **quiet)
     add_scan(platform, "friend", DAY + dt.timedelta(minutes=5), **places["A"], **quiet)
     add_scan(platform, "stolen", DAY, **places["A"], **quiet)
-    add_scan(platform, "stolen", DAY + HOUR, **places["C"], explanation="653 km/h")
+    # Of the same second, and listed after it.
+    ids = [str(uuid.UUID(int=number)) for number in (2, 1)]
+    jumps = {**places["C"], "event_id": ids[0], "explanation": "653 km/h"}
+    add_scan(platform, "stolen", DAY + HOUR, **jumps)
+    also = {**places["C"], **quiet, "event_id": ids[1], "event_type": "OBSERVE"}
+    add_scan(platform, "stolen", DAY + HOUR, **also)
     page = browser.get("/console/journey", params={"stream": "barcode", "code": "stolen"})
     text = page.text
     assert "Busan after 4 h" in text
@@ -324,6 +344,8 @@ def test_a_journey_has_its_scans_what_was_expected_and_companions(
     assert "653 km/h" in text
     assert "friend" in text
     assert 'class="map"' in text
+    axis = text.partition('class="axis"')[2].partition("</svg>")[0]
+    assert re.findall(r'class="(plain|flagged)"', axis) == ["plain", "plain", "flagged"]
     assert "<img" not in text
     listed = browser.get("/console/journey").text
     assert "stolen" in listed
