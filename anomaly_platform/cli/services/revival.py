@@ -1,12 +1,15 @@
 """Looks after the embedded database while the platform runs: no child of it, but needed by all.
 
 Belongs here: noticing that it is gone, over one connection that is kept, since opening one at each
-look would cost the server a process each time; and having it ready for its end.
+look would cost the server a process each time; starting it again; and having it ready for its end.
 """
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from contextlib import suppress
+from typing import Final
 
 import psycopg
 
@@ -17,28 +20,57 @@ from anomaly_platform.storage.postgres.database import (
     database_urls,
     ensure_databases,
 )
+from anomaly_platform.storage.postgres.embedded import EmbeddedPostgres, EmbeddedPostgresError
+
+#: Some nine minutes, within which a disk may be freed.
+_MOST_TRIES: Final = 20
+_FIRST_PAUSE_S: Final = 2.0
+_LONGEST_PAUSE_S: Final = 30.0
 
 
 class Revival:
-    """Starts the embedded server again where it is gone; nothing for a server of one's own."""
+    """Starts the embedded server again where it is gone; nothing for a server of one's own.
 
-    def __init__(self, settings: Settings) -> None:
+    Parameters
+    ----------
+    settings : Settings
+    say : callable
+        Takes a line for the person who watches.
+    """
+
+    def __init__(self, settings: Settings, say: Callable[[str], None]) -> None:
         self._settings = settings
+        self._say = say
+        self._server = EmbeddedPostgres(settings.home)
         self._connection: psycopg.Connection | None = None
+        self._tries = 0
+        self._due_at = 0.0
 
     def look(self) -> None:
-        """Ask the server for a sign of life; start it where there is none.
+        """Ask the server for a sign of life; start it where there is none or where it shuts down.
+
+        What fails is tried again at a later look, after a pause.
 
         Raises
         ------
-        DatabaseError
-            When it does not start.
+        DatabaseError, EmbeddedPostgresError
+            When it has failed too often in a row.
         """
-        if not self._settings.is_embedded or self._lives():
+        if not self._settings.is_embedded or self._lives() or time.monotonic() < self._due_at:
             return
         self.close()
-        urls = ensure_databases(self._settings)
-        self._connection = connect(urls.application, autocommit=True)
+        try:
+            urls = ensure_databases(self._settings)
+            self._connection = connect(urls.application, autocommit=True)
+        except (DatabaseError, EmbeddedPostgresError) as error:
+            pause_s = min(_FIRST_PAUSE_S * 2**self._tries, _LONGEST_PAUSE_S)
+            self._tries += 1
+            if self._tries == _MOST_TRIES:
+                raise
+            self._say(f"PostgreSQL does not answer; trying again in {pause_s:.0f} s: {error}")
+            self._due_at = time.monotonic() + pause_s
+        else:
+            self._tries = 0
 
     def write_out(self) -> None:
         """Have the server write out what it holds in memory, as it does before it ends.
@@ -63,7 +95,8 @@ class Revival:
             self._connection = None
 
     def _lives(self) -> bool:
-        if self._connection is None:
+        # A connection that was there before answers on while the server shuts down.
+        if self._connection is None or self._server.is_shutting_down():
             return False
         try:
             self._connection.execute("SELECT 1")

@@ -31,7 +31,6 @@ from anomaly_platform.runtime.brief_end import briefly
 from anomaly_platform.settings import Settings
 from anomaly_platform.settings.types import split_list
 from anomaly_platform.storage.own_files import tighten
-from anomaly_platform.storage.postgres.database import DatabaseError
 
 _PATIENCE_SECONDS = 120
 _LAST_WORDS_SECONDS = 3
@@ -78,14 +77,11 @@ def _run(settings: Settings, console: Console, host: str, port: int, *, mlflow: 
         services = _services(runtime.platform, Path(sockets), host, port, mlflow=mlflow)
 
         calendar = Calendar(runtime.platform.first_days, probed_url(host, port))
-        revival = Revival(settings)
+        revival = Revival(settings, lambda line: console.print(line, soft_wrap=True, markup=False))
 
         def look_after() -> None:
             calendar.look()
-            try:
-                revival.look()
-            except DatabaseError as error:
-                console.print(f"PostgreSQL does not answer: {error}", soft_wrap=True)
+            revival.look()
 
         supervisor = Supervisor(
             services,

@@ -24,6 +24,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -33,7 +34,7 @@ from urllib.parse import quote
 from anomaly_platform.storage.own_files import private
 from anomaly_platform.storage.postgres.server_processes import (
     clear_dead_server,
-    server_processes,
+    is_shutting_down,
     stop_server,
 )
 from anomaly_platform.storage.postgres.server_user import (
@@ -51,6 +52,9 @@ USERS_FILE: Final = "postgres.users"
 _MAJOR: Final = 18
 _LONGEST_SOCKET_PATH: Final = 107 if sys.platform == "linux" else 103
 _START_TIMEOUT_S: Final = 300
+_LOOK_S: Final = 0.2
+#: Whoever waits longer is told what for.
+_SILENT_S: Final = 5.0
 
 _OPTIONS: Final[Mapping[str, str]] = {
     "listen_addresses": "",
@@ -125,8 +129,8 @@ class EmbeddedPostgres:
     def ensure_running(self) -> None:
         """Make sure that the server answers, starting it if it has to be.
 
-        From here on this process counts as a user of the server until it ends or calls
-        :meth:`release`.
+        One that shuts down is made to end, whoever still uses it, and started again. From here on
+        this process counts as a user of the server until it ends or calls :meth:`release`.
 
         Raises
         ------
@@ -136,7 +140,7 @@ class EmbeddedPostgres:
         if self._lease is not None and self.is_running():
             return
         self.home.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with self._locked():
+        with self._telling_who_waits(), self._locked():
             self._take_lease()
             if not self.is_running():
                 self._start()
@@ -181,6 +185,24 @@ class EmbeddedPostgres:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
+    @contextlib.contextmanager
+    def _telling_who_waits(self) -> Iterator[None]:
+        """Tell whoever waits long for the block that a server that was there does not answer."""
+        if not self.data.exists():
+            yield
+            return
+        telling = threading.Timer(
+            _SILENT_S,
+            _log.warning,
+            ("the embedded PostgreSQL in %s does not answer; waiting for it", self.data),
+        )
+        telling.daemon = True
+        telling.start()
+        try:
+            yield
+        finally:
+            telling.cancel()
+
     def _take_lease(self) -> None:
         if self._lease is None:
             lease = open(self._users_lock, "ab", opener=private)  # noqa: SIM115
@@ -202,6 +224,10 @@ class EmbeddedPostgres:
             return False
         return row is not None and Path(str(row[0])).resolve() == self.data.resolve()
 
+    def is_shutting_down(self) -> bool:
+        """Return whether the server was told to shut down and still waits for something."""
+        return is_shutting_down(self.data)
+
     def _start(self) -> None:
         if not _can_hold_socket(self.socket_folder):
             raise EmbeddedPostgresError(
@@ -218,17 +244,28 @@ class EmbeddedPostgres:
         if not self.data.exists():
             self._create_cluster(programs, user)
         self._configure(user)
-        if clear_dead_server(self.data, self._socket):
-            # Whoever started it was killed while it was still on its way up.
-            deadline = time.monotonic() + _START_TIMEOUT_S
-            while time.monotonic() < deadline and server_processes(self.data):
-                if self.is_running():
-                    return
-                time.sleep(0.2)
-        elif self._run([programs / "pg_ctl", "start", "-w", "-t", str(_START_TIMEOUT_S)], user):
-            _log.info("embedded PostgreSQL started in %s", self.data)
+        if self._comes_up_by_itself():
             return
-        raise self._error("does not start")
+        if not self._run([programs / "pg_ctl", "start", "-w", "-t", str(_START_TIMEOUT_S)], user):
+            raise self._error("does not start")
+        _log.info("embedded PostgreSQL started in %s", self.data)
+
+    def _comes_up_by_itself(self) -> bool:
+        """Wait for a server that is there to answer or to end; return whether it answers."""
+        deadline = time.monotonic() + _START_TIMEOUT_S
+        # Whoever started it may have been killed while it was still on its way up.
+        while clear_dead_server(self.data, self._socket):
+            if self.is_shutting_down():
+                # By itself it would wait for the last of its users.
+                if not stop_server(self.data, self._socket):
+                    raise self._error("does not stop")
+            elif self.is_running():
+                return True
+            elif time.monotonic() > deadline:
+                raise self._error("does not start")
+            else:
+                time.sleep(_LOOK_S)
+        return False
 
     def _create_cluster(self, programs: Path, user: ServerUser) -> None:
         """Make a new data folder, which gets its name only once it is whole."""

@@ -8,8 +8,12 @@ import logging
 import signal
 import time
 from pathlib import Path
+from typing import Final
 
 import psutil
+
+#: Index of the line of ``postmaster.pid`` that says how far the server is.
+_STATE: Final = 7
 
 _log = logging.getLogger(__name__)
 
@@ -59,6 +63,15 @@ def clear_dead_server(data: Path, socket: Path) -> bool:
     return False
 
 
+def is_shutting_down(data: Path) -> bool:
+    """Return whether the server with this data folder was told to shut down and has not ended.
+
+    One that waits for its users to leave goes on answering them and refuses everybody else; it
+    says so in its ``postmaster.pid`` alone.
+    """
+    return _noted(data)[_STATE : _STATE + 1] == ["stopping"]
+
+
 def stop_server(data: Path, socket: Path) -> bool:
     """Stop the server, patiently at first, and return whether it is down."""
     for kind, patience_s in ((signal.SIGINT, 60), (signal.SIGQUIT, 10), (signal.SIGKILL, 10)):
@@ -77,6 +90,13 @@ def stop_server(data: Path, socket: Path) -> bool:
 
 def _postmaster(data: Path) -> int:
     """Return the process id in ``postmaster.pid``, -1 where there is none to be read."""
-    with contextlib.suppress(FileNotFoundError, ValueError, IndexError):
-        return int((data / "postmaster.pid").read_text().splitlines()[0])
+    with contextlib.suppress(ValueError, IndexError):
+        return int(_noted(data)[0])
     return -1
+
+
+def _noted(data: Path) -> list[str]:
+    """Return the lines of ``postmaster.pid``, none where there is no such file."""
+    with contextlib.suppress(FileNotFoundError, UnicodeDecodeError):
+        return [line.strip() for line in (data / "postmaster.pid").read_text().splitlines()]
+    return []
