@@ -11,6 +11,8 @@ import time
 from typing import Final
 
 import psycopg
+from psycopg.conninfo import make_conninfo
+from psycopg.pq import PGconn, Ping
 from psycopg_pool import PoolTimeout
 
 from anomaly_platform import __version__
@@ -74,6 +76,7 @@ class HealthChecks:
         pulse: Pulse,
     ) -> None:
         self._settings = platform.settings
+        self._url = platform.urls.application
         self._latency = platform.warehouse.prediction_latency
         self._targets = {one.name: platform.prediction_target_of(one) for one in platform.streams}
         self._untrained = _what_serves_untrained({one.has_series for one in platform.streams})
@@ -132,9 +135,10 @@ class HealthChecks:
         )
 
     async def _database(self) -> tuple[Part, dict[str, Queue], Part, Part]:
-        began = time.perf_counter()
         try:
             async with asyncio.timeout(_PATIENCE_S):
+                await asyncio.to_thread(_ask_for_a_connection, self._url)
+                began = time.perf_counter()
                 queues = await read_queues(self._pool)
                 rejected = await read_rejected_files(self._pool)
                 since = dt.datetime.now(dt.UTC) - _LATELY
@@ -223,6 +227,19 @@ def _what_serves_untrained(kinds: set[bool]) -> str:
     if kinds == {False}:
         return "rules serve"
     return "the statistical fallback serves metrics, and rules serve scans"
+
+
+def _ask_for_a_connection(url: str) -> None:
+    """Raise :class:`psycopg.OperationalError` where the server takes no new connections.
+
+    Those of the pool answer on while a server waits for its users to leave. One that has no
+    connection to spare, and one that refuses the password, is no such server.
+    """
+    # Longer than the report waits, which knows whether this worker is late.
+    asked = make_conninfo(url, connect_timeout=round(2 * _PATIENCE_S))
+    found = Ping(PGconn.ping(asked.encode()))
+    if found is not Ping.OK:
+        raise psycopg.OperationalError(f"no new connections: {found.name}")
 
 
 def _files_part(rejected: int) -> Part:

@@ -1,8 +1,9 @@
-"""Health of the pipeline, from what Dagster itself writes."""
+"""Health of the pipeline, from what Dagster itself writes, and of a database that goes down."""
 
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -15,8 +16,10 @@ from anomaly_platform.platform import Platform
 from anomaly_platform.serving.app import create_app
 from anomaly_platform.serving.health import pipeline as health_pipeline
 from anomaly_platform.serving.health import report as health_module
-from anomaly_platform.settings import Settings
+from anomaly_platform.settings import Settings, get_settings
+from anomaly_platform.storage.postgres.embedded import EmbeddedPostgres
 from anomaly_platform.streams import BARCODE, BUILT_IN, IIOT, Stream
+from tests.builders.waiting import wait_until
 
 
 @pytest.fixture
@@ -97,3 +100,25 @@ def test_what_serves_streams_without_models_is_named(
     ):
         told = open_.get("/api/v1/health").json()["parts"]["models"]["detail"]
     assert told == f"no stream has a model yet; {serving}"
+
+
+def test_a_server_that_waits_for_its_users_to_leave_is_told_of_as_down(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(health_module, "_LIFETIME_S", 0.0)
+    platform = Platform(get_settings(home=folder))
+    server = EmbeddedPostgres(folder)
+    try:
+        with TestClient(create_app(platform)) as client:
+            assert client.get("/health/ready").status_code == 200
+            os.kill(int((server.data / "postmaster.pid").read_text().split()[0]), signal.SIGTERM)
+            wait_until(lambda: not server.is_running())
+            assert client.get("/health/ready").status_code == 503
+            told = client.get("/api/v1/health").json()["health"]["parts"]["database"]
+            assert told["detail"] == "does not answer"
+            server.ensure_running()
+            wait_until(lambda: client.get("/health/ready").status_code == 200)
+    finally:
+        server.release()
+        platform.close()
+        platform.release()
