@@ -9,9 +9,10 @@ same devices, thirty days later. Streams: single series in streaming order, by N
 Short histories: hosts that are known for a few minutes (`short_histories`).
 Changes: series that become another for good, and whether that is followed (`changes`). Steps:
 lasting ones at any sampling and noise (`steps`). Glances: events that a person sees at once
-(`glance`). Resting: hosts whose metrics rest together (`resting`). Design choices were made on
-these data (``docs/explanation/detection.md``), so they show what was aimed at; the figures on
-foreign data are those of ``benchmarks/quality.py``.
+(`glance`). Counters: what is flagged after an event of theirs (`counters`). Resting: hosts whose
+metrics rest together (`resting`). Design choices were made on these data
+(``docs/explanation/detection.md``), so they show what was aimed at; the figures on foreign data are
+those of ``benchmarks/quality.py``.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 from cases.changes import changes_section
+from cases.counters import counters_section
 from cases.followed import followed_section
 from cases.glance import glance_section
 from cases.resting import resting_section
@@ -223,6 +225,7 @@ def main() -> None:
             followed_section(),
             steps_section(),
             glance_section(),
+            counters_section(),
             resting_section(),
         ]
     )

@@ -200,9 +200,8 @@ def _of_changes(kind: int, runs: Floats, own: Floats) -> str:
 def _of_fall(time: int, value: float, runs: Floats, own: Floats) -> str:
     from anomaly_platform.ml.series_runs.reset_kernels import judge_fall, usual_rise
 
-    column = runs[:, None]
-    odd, days = judge_fall(time, value, column, 0, own), f"{own[DAYS]:g} days"
-    anew = value <= usual_rise(column, 0, own)
+    odd = judge_fall(time, value, runs[STEP], runs[ELAPSED], own)
+    days, anew = f"{own[DAYS]:g} days", value <= usual_rise(runs[ELAPSED], own)
     fall = f"falls by {-runs[STEP]:.6g} in {duration(runs[ELAPSED])}"
     if odd == ANY_FALL:
         return f"{f'counts anew from {value:.4g}' if anew else fall}, never in {days}"

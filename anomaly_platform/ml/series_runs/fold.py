@@ -13,6 +13,13 @@ def no_runs() -> Floats:
     return state
 
 
+def state_of_today(state: Floats) -> Floats:
+    """Return a state as it was kept when states were less, with the rest unknown."""
+    known = no_runs()
+    known[: state.size] = state
+    return known
+
+
 def fold(state: Floats, times: Ints, values: Floats) -> Floats:
     """Take readings into a state in place, and return their run columns.
 

@@ -17,6 +17,7 @@ from anomaly_platform.ml.series_runs.day_kernels import (
     as_a_day_ago,
     compare_with_yesterday,
 )
+from anomaly_platform.ml.series_runs.glitch_kernels import returns
 from anomaly_platform.ml.series_runs.layout import (
     AGE_WORTH,
     AGES,
@@ -24,7 +25,8 @@ from anomaly_platform.ml.series_runs.layout import (
     AWAY,
     AWAY_DAYS,
     AWAY_THEN,
-    BEGIN,
+    BEFORE,
+    BEFORE_AT,
     BESIDE,
     BUSY,
     BUSY_WORTH,
@@ -33,14 +35,17 @@ from anomaly_platform.ml.series_runs.layout import (
     CHANGING,
     CHATTER,
     COUNTER,
+    COUNTING,
     DAY,
     ELAPSED,
+    ELAPSED_OVER,
     EVENTS,
     EXCUSED,
     FALL,
     FALL_WORTH,
     FALLEN,
     FELL,
+    GOES_ON,
     HELD,
     LAST,
     LASTED,
@@ -57,18 +62,19 @@ from anomaly_platform.ml.series_runs.layout import (
     QUIET,
     QUIET_WORTH,
     REST,
+    RESUMED,
     RISE,
     RISING,
     ROWS,
     RUN_COLUMNS,
     SCALE,
-    SHARE,
     SINCE,
     SPACING,
     SPEAKS,
     STATE_VALUES,
     STATES,
     STEP,
+    STEP_OVER,
     STUCK,
     TAIL_SIZE,
     TAILS,
@@ -77,6 +83,8 @@ from anomaly_platform.ml.series_runs.layout import (
     VALUE,
 )
 from anomaly_platform.ml.series_runs.reset_kernels import judge_fall
+from anomaly_platform.ml.series_runs.rest_kernels import take_rest, take_rise
+from anomaly_platform.ml.series_runs.tail_kernels import beyond_tail, rate_of
 
 _HALF_HOUR = 1_800_000_000
 _DAY = 86_400_000_000
@@ -88,8 +96,6 @@ _REGULAR = 20.0
 _TOLD = 8.0
 #: Share of the usual time between readings that runs which are too long at this hour have lasted.
 _LASTS = 0.6
-#: Kinds of evidence that may each raise an alarm: each is allowed its part of the rate.
-_KINDS = math.log(4.0)
 #: No run is rarer: a host's other metrics, and a reading far off, count for more.
 _SMALLEST = 1e-4
 
@@ -120,16 +126,22 @@ def take_reading(
     if math.isnan(value) or now <= state[LAST]:
         return
     known = not math.isnan(state[LAST])
+    rises = take_rest(state, time, value)
     if known:
         out[STEP, column] = value - state[VALUE]
         out[ELAPSED, column] = now - state[LAST]
+        out[STEP_OVER, column] = value - state[BEFORE]
+        out[ELAPSED_OVER, column] = now - state[BEFORE_AT]
+        state[BEFORE], state[BEFORE_AT] = state[VALUE], state[LAST]
     if not known or value != state[VALUE]:
         _begin_run(state, now, value)
     state[ROWS] += 1.0
     state[LAST] = now
     compare_with_yesterday(state, time, value, out, column, day)
     day = float(time // _DAY)
-    if day != state[DAY]:
+    new_day = day != state[DAY]
+    take_rise(state, time, rises, new_day)
+    if new_day:
         for k in range(AWAY_DAYS - 1, 0, -1):
             state[AWAY + k] = state[AWAY + k - 1]
         state[DAY], state[AWAY] = day, 0.0
@@ -148,6 +160,7 @@ def take_reading(
     out[CHANGED, column] = widest
     out[FALLEN, column] = now - state[FELL]
     out[AWAY_THEN, column] = away
+    out[COUNTING, column] = now - state[RESUMED]
 
 
 @compiled(error_model="numpy")
@@ -164,14 +177,6 @@ def pass_readings(state: Any, times: Any, values: Any) -> None:  # pragma: no co
     unused, unknown = np.empty((RUN_COLUMNS, 1)), np.empty(0)
     for i in range(times.size):
         take_reading(state, times[i], values[i] + 0.0, unused, 0, unknown)
-
-
-@compiled(error_model="numpy")
-def _tail(x: float, tail: Any) -> float:  # pragma: no cover
-    """Return minus the logarithm of the p-value of what is beyond all that was seen, 0 within."""
-    if not x >= tail[LEAST]:
-        return 0.0
-    return float(max((x - tail[BEGIN]) / tail[SCALE] - tail[SHARE] - _KINDS, 0.0))
 
 
 @compiled(error_model="numpy")
@@ -202,7 +207,7 @@ def _held_too_long(value: float, runs: Any, column: int, own: Any) -> float:  # 
     for k in range(STATES):
         if abs(own[STATE_VALUES + k] - before) <= 1e-9 * max(abs(before), 1.0):
             tail = own[TAILS + TAIL_SIZE * k : TAILS + TAIL_SIZE * (k + 1)]
-            return float(_tail(runs[ELAPSED, column] / own[SPACING], tail))
+            return float(beyond_tail(runs[ELAPSED, column] / own[SPACING], tail))
     return 0.0
 
 
@@ -249,7 +254,7 @@ def judge_run(
     """
     best, kind = 0.0, ORDINARY
     length = runs[LENGTH, column]
-    if math.isnan(length):
+    if math.isnan(length) or (own[COUNTER] > 0.0 and returns(time, value, runs, column, own)):
         return best, kind
     group = OTHERS if own[EVENTS] > 0.0 else _group(value, own)
     tail = own[TAILS + TAIL_SIZE * group : TAILS + TAIL_SIZE * (group + 1)]
@@ -257,22 +262,25 @@ def judge_run(
     if own[EVENTS] > 0.0:
         best, kind = _held_too_long(value, runs, column, own), HELD
     elif runs[LASTED, column] >= tail[MOST_LASTED] + 0.9 * more:
-        best, kind = _tail(_since_due(length, tail), tail), (STUCK if group == OTHERS else TOO_LONG)
+        best = beyond_tail(_since_due(length, tail), tail)
+        kind = STUCK if group == OTHERS else TOO_LONG
     if not best > 0.0:
         kind = ORDINARY
     changed = runs[CHANGED, column]
     if changed > 0.0:
-        found = _tail(-math.log(changed), own[TAILS + TAIL_SIZE * CHANGING :])
+        found = beyond_tail(-math.log(changed), own[TAILS + TAIL_SIZE * CHANGING :])
         if found > best:
             best, kind = found, CHATTER
     step = runs[STEP, column]
     if own[COUNTER] > 0.0 and step > 0.0:
-        rate = math.log1p(step * own[SPACING] / max(runs[ELAPSED, column], own[SPACING]))
-        found = _tail(rate, own[TAILS + TAIL_SIZE * RISING :])
+        rate = rate_of(step, runs[ELAPSED, column], own[SPACING])
+        found = beyond_tail(rate, own[TAILS + TAIL_SIZE * RISING :])
         if found > best:
             best, kind = found, RISE
-    if own[FALL_WORTH] > best and judge_fall(time, value, runs, column, own) != USUAL_FALL:
-        best, kind = own[FALL_WORTH], FALL
+    if own[FALL_WORTH] > best:
+        fall = judge_fall(time, value, step, runs[ELAPSED, column], own)
+        if fall != USUAL_FALL:
+            best, kind = own[FALL_WORTH], FALL
     worth, of_hour = _of_hour(time, value, runs, column, own)
     return (worth, of_hour) if worth > best else (best, kind)
 
@@ -300,9 +308,11 @@ def join_evidence(
         if slots[i] < 0 or not constants[slots[i], SPEAKS] > 0.0 or math.isnan(p[i]):
             continue
         own = constants[slots[i]]
-        if own[COUNTER] > 0.0 and runs[FALLEN, i] <= own[EXCUSED] and p[i] < 1.0:
-            # The level after a reset says nothing; how much it rises does.
-            p[i] = 1.0
+        if own[COUNTER] > 0.0 and p[i] < 1.0:
+            # The level after a reset or a standstill says nothing; how much it rises does.
+            stood = own[GOES_ON] > 0.0 and runs[COUNTING, i] <= own[EXCUSED]
+            if stood or runs[FALLEN, i] <= own[EXCUSED]:
+                p[i] = 1.0
         p[i] = max(p[i], as_a_day_ago(times[i], values[i], runs, i, own))
         alone[i] = p[i]
         evidence, kind = judge_run(times[i], values[i], runs, i, own)

@@ -11,17 +11,24 @@ AWAY, AWAY_DAYS = CHANGES + MOST_CHANGES, 8
 #: a day the mean time and value, the slope, and the mean distance from a day before, and when.
 HOUR, SUMS = AWAY + AWAY_DAYS, AWAY + AWAY_DAYS + 1
 HOURS, PER_HOUR = SUMS + 7, 5
-STATE_SIZE = HOURS + 24 * PER_HOUR
+#: Then what counters ask for: the reading before the newest one, and its time; when the value rose
+#: again after a rest that was unusual for its hours; minus the logarithm of how rare the rest is
+#: that goes on; the half-hours of the last days at which the value rose.
+BEFORE, BEFORE_AT, RESUMED, RESTED, ROSE = range(HOURS + 24 * PER_HOUR, HOURS + 24 * PER_HOUR + 5)
+STATE_SIZE = ROSE + AWAY_DAYS
+#: What states had before.
+STATE_SIZES = (BEFORE, STATE_SIZE)
 
 #: Run columns of a reading: readings of its run, its own included, and the run's microseconds;
 #: the widest distance between its last eight changes and itself; the step to it and the
 #: microseconds from the reading before; those since the value last fell; on how many of the last
 #: seven days it was not 0 then; what the value was a day ago, and how far it usually is from that;
 #: the mean of the hour after that, and when in that hour it was; the median of the last 24 hours'
-#: means, where all are known.
+#: means, where all are known; the step to it and the microseconds from the last reading but one;
+#: those since the value rose again after an unusual rest.
 LENGTH, LASTED, CHANGED, STEP, ELAPSED, FALLEN, AWAY_THEN, DAY_AGO, APART = range(9)
-AFTER, AFTER_AT, LEVEL = range(9, 12)
-RUN_COLUMNS = 12
+AFTER, AFTER_AT, LEVEL, STEP_OVER, ELAPSED_OVER, COUNTING = range(9, 15)
+RUN_COLUMNS = 15
 
 #: What a reading is flagged for.
 ORDINARY, STUCK, TOO_LONG, CHATTER, NOT_AT_REST, AT_REST, LONG_NOW, RISE, HELD, FALL = range(10)
@@ -74,4 +81,7 @@ USUAL_LEVEL, RARELY_MOVED = LOOKS_AFTER + 1, LOOKS_AFTER + 2
 FALL_WORTH, USUAL_RISE, RESETS = RARELY_MOVED + 1, RARELY_MOVED + 2, RARELY_MOVED + 3
 RESET_LOW, RESET_HIGH, RESET_FROM_LOW, RESET_FROM_HIGH = range(RESETS + 1, RESETS + 5)
 RESET_BEGIN, RESET_SPAN = RESETS + 5, RESETS + 6
-RUN_CONSTANTS = RESET_SPAN + 1
+#: Whether a counter's level says nothing after it stood still, and its return from a single reading
+#: far off is no anomaly; 0 in models trained before.
+GOES_ON = RESET_SPAN + 1
+RUN_CONSTANTS = GOES_ON + 1

@@ -24,7 +24,7 @@ from anomaly_platform.ml.arrays import AnyArray, Arrays, Bools, Floats, Ints
 from anomaly_platform.ml.bundles.checking import BadModelError
 from anomaly_platform.ml.order_statistics import median_of_sorted
 from anomaly_platform.ml.series_runs.days import learn_counting, learn_days, learn_phases
-from anomaly_platform.ml.series_runs.fold import fold, no_runs
+from anomaly_platform.ml.series_runs.fold import fold, no_runs, state_of_today
 from anomaly_platform.ml.series_runs.layout import (
     AGE_WORTH,
     CHANGED,
@@ -37,6 +37,7 @@ from anomaly_platform.ml.series_runs.layout import (
     EXCUSED,
     FALL_WORTH,
     FORGETS,
+    GOES_ON,
     LENGTH,
     LOOKS_AFTER,
     MOST_CHANGES,
@@ -47,6 +48,7 @@ from anomaly_platform.ml.series_runs.layout import (
     SPACING,
     SPEAKS,
     STATE_SIZE,
+    STATE_SIZES,
     STATE_VALUES,
     STATES,
     STEP,
@@ -89,7 +91,7 @@ _RESET_TO = 0.5
 _GAP = 0.99
 _HALF_HOUR = 1_800_000_000
 #: How many constants models have, the oldest first.
-_SIZES = (FORGETS, DEEPEST, USUAL_LEVEL, FALL_WORTH, RUN_CONSTANTS)
+_SIZES = (FORGETS, DEEPEST, USUAL_LEVEL, FALL_WORTH, GOES_ON, RUN_CONSTANTS)
 
 
 class _Tail(NamedTuple):
@@ -171,7 +173,7 @@ class RunModel:
         if states.size and runs.rows[~others].sum() >= _ALL_STATES * values.size:
             tails[CHANGING] = _of_changes(columns, spacing)
         if counter:
-            own[COUNTER], own[EXCUSED] = 1.0, (longest + 1) * spacing
+            own[COUNTER], own[EXCUSED], own[GOES_ON] = 1.0, (longest + 1) * spacing, 1.0
             tails[RISING] = _of_rises(columns, spacing)
         own[TAILS : TAILS + TAIL_SIZE * len(tails)] = np.array(tails).ravel()
         if not events:
@@ -210,10 +212,12 @@ class RunModel:
             return cls.silent()
         found = {name: arrays[name].shape for name in sorted(arrays)}
         wanted = {"constants": (RUN_CONSTANTS,), "last": (STATE_SIZE,)}
-        if found not in ({**wanted, "constants": (n,)} for n in _SIZES):
+        known = [{"constants": (n,), "last": (k,)} for n in _SIZES for k in STATE_SIZES]
+        if found not in known:
             raise BadModelError(f"the runs are of {found}, not of {wanted}")
         constants, last = (np.asarray(arrays[name], np.float64) for name in wanted)
-        return cls(np.append(constants, np.zeros(RUN_CONSTANTS - constants.size)), last)
+        padded = np.append(constants, np.zeros(RUN_CONSTANTS - constants.size))
+        return cls(padded, state_of_today(last))
 
 
 @dataclass(frozen=True)

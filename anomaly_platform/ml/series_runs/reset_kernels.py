@@ -6,7 +6,6 @@ from anomaly_platform.ml.compiled import compiled
 from anomaly_platform.ml.series_runs.layout import (
     ANY_FALL,
     COUNTER,
-    ELAPSED,
     FALL_WORTH,
     ITS_END,
     ITS_MOMENT,
@@ -19,7 +18,6 @@ from anomaly_platform.ml.series_runs.layout import (
     RESET_SPAN,
     RESETS,
     SPACING,
-    STEP,
     USUAL_FALL,
     USUAL_RISE,
 )
@@ -32,9 +30,9 @@ _ROUNDING = 1e-9
 
 
 @compiled(error_model="numpy")
-def usual_rise(runs: Any, column: int, own: Any) -> float:  # pragma: no cover
-    """Return how far a counter usually rises at most in the time since the reading before."""
-    return float(own[USUAL_RISE] * (max(runs[ELAPSED, column], own[SPACING]) / own[SPACING]))
+def usual_rise(elapsed: float, own: Any) -> float:  # pragma: no cover
+    """Return how far a counter usually rises at most in some microseconds."""
+    return float(own[USUAL_RISE] * (max(elapsed, own[SPACING]) / own[SPACING]))
 
 
 @compiled(error_model="numpy")
@@ -57,19 +55,27 @@ def _comes_as_ever(
 
 @compiled(error_model="numpy")
 def judge_fall(
-    time: int, value: float, runs: Any, column: int, own: Any
+    time: int, value: float, step: float, elapsed: float, own: Any
 ) -> int:  # pragma: no cover
-    """Return what is odd of a reading's fall; the parameters are `kernels.judge_run`'s."""
-    before = value - runs[STEP, column]
+    """Return what is odd of a reading's fall.
+
+    Parameters
+    ----------
+    time, value, own
+        As in `kernels.judge_run`.
+    step, elapsed
+        The step to the reading, and the microseconds from the reading before.
+    """
+    before = value - step
     # No step is known of a first reading: NaN is no fall.
-    falls = runs[STEP, column] < -_ROUNDING * abs(before)
+    falls = step < -_ROUNDING * abs(before)
     if not (falls and own[COUNTER] > 0.0 and own[FALL_WORTH] > 0.0):
         return USUAL_FALL
     if own[RESETS] == 0.0:
         return ANY_FALL
-    slack = usual_rise(runs, column, own)
+    slack = usual_rise(elapsed, own)
     if not own[RESET_LOW] - slack <= value <= own[RESET_HIGH] + slack:
         return ITS_END
-    if _comes_as_ever(time, before, runs[ELAPSED, column], slack, own):
+    if _comes_as_ever(time, before, elapsed, slack, own):
         return USUAL_FALL
     return ITS_MOMENT

@@ -12,8 +12,8 @@ import polars as pl
 
 from anomaly_platform.ml.arrays import Floats, Ints
 from anomaly_platform.ml.host_model.reach import REACH
-from anomaly_platform.ml.series_runs.fold import fold, no_runs
-from anomaly_platform.ml.series_runs.layout import LAST
+from anomaly_platform.ml.series_runs.fold import fold, no_runs, state_of_today
+from anomaly_platform.ml.series_runs.layout import LAST, STATE_SIZE
 from anomaly_platform.ml.series_tables import Key, numbers_of, schema_of, table_of
 
 SCHEMA = schema_of("numbers", "recent")
@@ -69,7 +69,10 @@ class RunStates:
     @classmethod
     def of_table(cls, table: pl.DataFrame) -> RunStates:
         """Return the states that `table` gave, today or when a state was less."""
-        states = numbers_of(table, "numbers")
+        states = {
+            key: state if state.size == STATE_SIZE else state_of_today(state)
+            for key, state in numbers_of(table, "numbers").items()
+        }
         if "recent" not in table.columns:
             return cls(states)
         recent = numbers_of(table, "recent")

@@ -14,13 +14,13 @@ import numpy as np
 
 from anomaly_platform.ml.arrays import Floats, Ints
 from anomaly_platform.ml.features.metrics.layout import FeatureLayout
-from anomaly_platform.ml.series_runs.fold import fold_unseen, no_runs
-from anomaly_platform.ml.series_runs.layout import STATE_SIZE
+from anomaly_platform.ml.series_runs.fold import fold_unseen, no_runs, state_of_today
+from anomaly_platform.ml.series_runs.layout import STATE_SIZE, STATE_SIZES
 
 _MAGIC = b"AFS"
-_VERSION = 2
-#: States of the first version have no runs.
-_WITHOUT_RUNS = 1
+_VERSION = 3
+#: Numbers of the runs by version.
+_RUNS = {1: 0, 2: STATE_SIZES[0], _VERSION: STATE_SIZE}
 _HEADER = struct.Struct("<3sB12sI")
 
 
@@ -106,10 +106,9 @@ class SeriesState:
         magic, version, feature_version, rows = _HEADER.unpack_from(data)
         if magic != _MAGIC:
             raise ValueError("these bytes are no series state")
-        if version not in {_WITHOUT_RUNS, _VERSION}:
+        if version not in _RUNS:
             raise ValueError(f"series state has version {version}, not {_VERSION}")
-        runs = 0 if version == _WITHOUT_RUNS else STATE_SIZE
-        if len(data) != _HEADER.size + 16 * rows + 8 * runs:
+        if len(data) != _HEADER.size + 16 * rows + 8 * _RUNS[version]:
             raise ValueError("series state is cut short")
         times = np.frombuffer(data, dtype="<i8", count=rows, offset=_HEADER.size)
         numbers = np.frombuffer(data, dtype="<f8", offset=_HEADER.size + 8 * rows)
@@ -118,7 +117,7 @@ class SeriesState:
             feature_version.decode(),
             times.astype(np.int64),
             numbers[:rows],
-            numbers[rows:] if runs else no_runs(),
+            state_of_today(numbers[rows:]),
         )
 
 

@@ -165,9 +165,10 @@ def test_a_backtest_of_a_meter_tells_each_jump_as_one_reading(meter):
     bundle, frame = meter
     scored = by_day(FleetScorer(bundle), frame, ())
     fell, zero, far = (scored.row(at, named=True) for at in (DAY, 3 * DAY, 4 * DAY))
-    back = [scored.row(at, named=True) for at in (3 * DAY + 1, 4 * DAY + 1)]
-    rows = [fell, zero, far, *back]
+    rows = [fell, zero, far]
     assert all(row["is_anomaly"] for row in rows)
+    # Back on its track, a meter is where it is expected.
+    assert not scored["is_anomaly"][[3 * DAY + 1, 4 * DAY + 1]].any()
     assert fell["reason"].startswith("falls by 89")
     assert zero["reason"].startswith("counts anew from 0, never in 20 days; 0, expected ")
     assert far["reason"].startswith("rises by ")
@@ -184,7 +185,7 @@ def test_a_meter_is_expected_to_go_on_from_the_reading_before(meter):
         before=pl.Series(frame["value"][TRAINED - 1 : -1])
     )
     told = told.filter(pl.col("expected_low").is_not_null())
-    assert told.height > 5
+    assert told.height > 3
     low, high, before = (
         told[name].to_numpy() for name in ("expected_low", "expected_high", "before")
     )
@@ -231,7 +232,9 @@ def test_a_model_made_before_knows_nothing_of_falls(meter):
     assert before["score"][DAY] == 0.0
     assert not before["is_anomaly"][DAY]
     fell = now["reason"].fill_null("").str.contains("falls by|counts anew")
-    assert fell.sum() == 3
-    assert before.filter(~fell)["p_value"].equals(now.filter(~fell)["p_value"])
+    assert fell.sum() == 2
+    same = ~fell
+    same[[3 * DAY + 1, 4 * DAY + 1]] = False
+    assert before.filter(same)["p_value"].equals(now.filter(same)["p_value"])
     with pytest.raises(BadModelError):
-        SeriesModel.from_arrays({**arrays, "runs/constants": constants[:-1]}, FEATURES)
+        SeriesModel.from_arrays({**arrays, "runs/constants": constants[:-2]}, FEATURES)
