@@ -9,8 +9,9 @@ same devices, thirty days later. Streams: single series in streaming order, by N
 Short histories: hosts that are known for a few minutes (`short_histories`).
 Changes: series that become another for good, and whether that is followed (`changes`). Steps:
 lasting ones at any sampling and noise (`steps`). Glances: events that a person sees at once
-(`glance`). Counters: what is flagged after an event of theirs (`counters`). Resting: hosts whose
-metrics rest together (`resting`). Design choices were made on these data
+(`glance`). Counters: what is flagged after an event of theirs (`counters`). Stuck:
+sensors that repeat a value while a model learns (`still_open`). Resting: hosts whose metrics rest
+together (`resting`). Design choices were made on these data
 (``docs/explanation/detection.md``), so they show what was aimed at; the figures on foreign data are
 those of ``benchmarks/quality.py``.
 """
@@ -33,6 +34,7 @@ from cases.glance import glance_section
 from cases.resting import resting_section
 from cases.short_histories import short_section
 from cases.steps import steps_section
+from cases.still_open import still_open_section
 from foreign_data.nab import NabSeries, optimised_score, score_at
 from tqdm import tqdm
 
@@ -226,6 +228,7 @@ def main() -> None:
             steps_section(),
             glance_section(),
             counters_section(),
+            still_open_section(),
             resting_section(),
         ]
     )

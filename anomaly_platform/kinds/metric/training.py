@@ -88,6 +88,8 @@ def report(parts: Parts[MetricStream], version: int, bundle: Bundle) -> Training
         *("false_positive_rate", "true_positive_rate", "event_recall"),
     )
     untrained = series.filter(~is_trained).select("entity", "metric", "status", "reason")
+    shortened = series.filter(is_trained & pl.col("reason").is_not_null())
+    left_out = shortened.select("entity", "metric", "reason")
     return TrainingReport(
         version,
         {
@@ -99,6 +101,7 @@ def report(parts: Parts[MetricStream], version: int, bundle: Bundle) -> Training
             "training seconds": float(manifest["training_seconds"]),
             "least accurate series": least_accurate.tail(_WORST_SHOWN).select(names).to_dicts(),
             "untrained series": untrained.tail(_WORST_SHOWN).to_dicts(),
+            "runs left out": left_out.head(_WORST_SHOWN).to_dicts(),
         },
     )
 

@@ -30,6 +30,7 @@ from anomaly_platform.ml.series_model.model import (
     required_history,
 )
 from anomaly_platform.ml.series_model.visited import nothing_visited, visited_by
+from anomaly_platform.ml.series_runs.fold import fold_unseen
 from anomaly_platform.ml.series_runs.model import RunModel
 from anomaly_platform.ml.training.outlier_trimming import (
     MOST,
@@ -106,6 +107,13 @@ class FittedSeries:
     def ordinary(self) -> Floats:
         """The raw scores that are calibrated on."""
         return self.scores[self.kept]
+
+    def followed_by(self, times: Ints, values: Floats) -> Self:
+        """Return the series with later rows, (n,) each, which only its state has seen."""
+        last = self.model.runs.last.copy()
+        fold_unseen(last, times, values)
+        runs = replace(self.model.runs, last=last)
+        return replace(self, model=replace(self.model, runs=runs))
 
 
 def fit_series(

@@ -39,6 +39,7 @@ from anomaly_platform.ml.training.calibrating import CalibrationPool, FleetCalib
 from anomaly_platform.ml.training.fit import FittedSeries, FleetPolicy, fit_series
 from anomaly_platform.ml.training.hosts import fit_host
 from anomaly_platform.ml.training.manifest import Lineage, manifest_of
+from anomaly_platform.ml.training.unreported import open_run
 
 _Fit = tuple[dict[str, object], tuple[FittedSeries, Stored] | None]
 _DAY_MICROSECONDS = 86_400_000_000
@@ -271,7 +272,12 @@ class Fleet:
 
     def _fit(self, key: tuple[str, str], times: Ints, columns: Columns) -> _Fit:
         """Return what a series' row says, and its fit if it could be trained."""
+        end = open_run(columns["value"], self.policy.min_samples)
+        later = times[end:], columns["value"][end:]
+        times, columns = times[:end], {name: column[:end] for name, column in columns.items()}
         record = _describe(key, times, columns) | {"threshold": self.policy.threshold}
+        if later[0].size:
+            record["reason"] = _of_open_run(columns["value"][-1], later[1])
         rows = int(record["rows"])  # type: ignore[call-overload]
         if rows < self.policy.min_samples:
             record["status"] = "insufficient_history"
@@ -283,6 +289,8 @@ class Fleet:
             record["status"] = "failed"
             record["reason"] = f"{type(error).__name__}: {error}"
             return record, None
+        if later[0].size:
+            fitted = fitted.followed_by(*later)
         watched = watched_features(self.feature_set)
         references = FeatureReferences.fit(times, columns, watched).flat()
         record |= dict(zip(_REFERENCES, references, strict=True))
@@ -325,6 +333,12 @@ def _describe(key: tuple[str, str], times: Ints, columns: Columns) -> dict[str, 
         "reference_missing": int(reference.missing[0]),
         "usual_days": UsualDays.fit(times, value).to_list(),
     }
+
+
+def _of_open_run(value: float, later: Floats) -> str:
+    """Return what is said of readings that are left out because they repeat the one before."""
+    repeated = int(np.count_nonzero(~np.isnan(later))) + 1
+    return f"not learned from: {repeated} readings of {value:.6g} up to the newest"
 
 
 def _moments(values: Floats) -> list[float]:

@@ -42,6 +42,8 @@ _DAYS_A_RUN = 7.0
 _TIMES_AS_LONG = 2.0
 _RUNS_EXPECTED = 1e-3
 _RUNS_IN_TAIL = 20
+#: Rows before a run that is still open for each of it.
+_OTHERS_AN_OPEN_ROW = 3
 #: Quantile of the steps beyond which one is a jump.
 _JUMP = 0.99
 _ROUNDS = 8
@@ -105,6 +107,52 @@ def _without_habits(times: Ints, rows: Bools, period: int, most: int) -> Bools:
     return kept
 
 
+def _is_unexplained(length: int, others: Ints) -> bool:
+    """Return whether a run is longer than the (`_RUNS_IN_TAIL` + 1,) longest others explain."""
+    *tail, end = others.tolist()
+    scale = max(sum(tail) / _RUNS_IN_TAIL - end, 0.5)
+    expected = _RUNS_IN_TAIL * math.exp((end - length) / scale)
+    return bool(expected < _RUNS_EXPECTED and length >= _TIMES_AS_LONG * tail[0])
+
+
+# Steps between readings near the largest float are infinite.
+@np.errstate(over="ignore", invalid="ignore")
+def open_run(values: Floats, least: int) -> int:
+    """Return from which row on a series repeats a value for longer than its other runs explain.
+
+    A sensor that is stuck while a model learns would teach it that this is ordinary, whatever the
+    length of its history. So learning ends with the first of these readings. A rest to which the
+    reading jumps is a habit, and a run of a third of the other rows is what the series has become.
+
+    Parameters
+    ----------
+    values
+        (n,) readings in order of time, NaN where one is missing.
+    least
+        Readings that must be left to learn from.
+
+    Returns
+    -------
+    int
+        The row after the first reading of the run, or n.
+    """
+    rows = np.flatnonzero(~np.isnan(values))
+    known = values[rows]
+    if not known.size or (known.size > 1 and known[-1] != known[-2]):
+        return values.size
+    begins = np.flatnonzero(np.diff(known, prepend=np.nan) != 0.0)
+    lengths = np.diff(np.append(begins, known.size))
+    begin, length = int(begins[-1]), int(lengths[-1])
+    others = -np.sort(-lengths[:-1])[: _RUNS_IN_TAIL + 1]
+    enough = begin + 1 >= max(least, _OTHERS_AN_OPEN_ROW * length)
+    if not enough or others.size <= _RUNS_IN_TAIL or not _is_unexplained(length, others):
+        return values.size
+    steps = np.abs(np.diff(known[: begin + 1]))
+    if steps[-1] > quantile_of_sorted(np.sort(steps), _JUMP):
+        return values.size
+    return int(rows[begin]) + 1
+
+
 # Steps between readings near the largest float are infinite.
 @np.errstate(over="ignore", invalid="ignore")
 def _stuck(values: Floats, most: int) -> Bools:
@@ -115,11 +163,7 @@ def _stuck(values: Floats, most: int) -> Bools:
     order = np.argsort(-lengths, kind="stable")
     found = 0
     for k in range(min(most + 1, lengths.size - _RUNS_IN_TAIL - 1)):
-        *tail, end = lengths[order[k + 1 : k + 2 + _RUNS_IN_TAIL]].tolist()
-        scale = max(sum(tail) / _RUNS_IN_TAIL - end, 0.5)
-        length = int(lengths[order[k]])
-        expected = _RUNS_IN_TAIL * math.exp((end - length) / scale)
-        if expected < _RUNS_EXPECTED and length >= _TIMES_AS_LONG * tail[0]:
+        if _is_unexplained(int(lengths[order[k]]), lengths[order[k + 1 : k + 2 + _RUNS_IN_TAIL]]):
             found = k + 1
     if not 0 < found <= most:
         return aside

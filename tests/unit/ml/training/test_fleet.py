@@ -11,6 +11,7 @@ from anomaly_platform.ml.bundles.bundle import open_bundle
 from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
 from anomaly_platform.ml.scoring.batch import FleetScorer
 from anomaly_platform.ml.scoring.explaining.numbers import COLUMNS
+from anomaly_platform.ml.series_runs.layout import ROWS
 from anomaly_platform.ml.training import fleet as fleet_module
 from anomaly_platform.ml.training.fit import FleetPolicy
 from anomaly_platform.ml.training.fleet import train_fleet
@@ -271,6 +272,29 @@ def test_readings_near_the_largest_float_leave_everything_finite_and_quiet(tmp_p
         assert bundle.series[name].is_finite().all()
     assert bundle.series["std"][0] == pytest.approx(1.7e308)
     assert scored["score"].drop_nulls().is_between(0, 1).all()
+
+
+def test_a_run_that_is_still_open_is_not_learned_and_goes_on_in_the_state(tmp_path):
+    stuck = noise(8).round(2)
+    stuck[-40:] = stuck[-40]
+    frame = FEATURES.compute(series("a", "cpu", stuck))
+    ended = FEATURES.compute(series("a", "cpu", stuck[:-39]))
+    policy = FleetPolicy(trees=20)
+    with (
+        train_fleet([frame], FEATURES, policy, tmp_path / "open", lineage=LINEAGE) as bundle,
+        train_fleet([ended], FEATURES, policy, tmp_path / "ended", lineage=LINEAGE) as before,
+    ):
+        told, usual = bundle.series.row(0, named=True), before.series.row(0, named=True)
+        assert told["status"] == "trained"
+        assert (
+            told["reason"] == f"not learned from: 40 readings of {stuck[-1]:.6g} up to the newest"
+        )
+        assert usual["reason"] is None
+        apart = ("reason", "trained_at", "digest")
+        assert bundle.series.drop(apart).equals(before.series.drop(apart))
+        models = [FleetScorer(one).load_model("a", "cpu") for one in (bundle, before)]
+        np.testing.assert_array_equal(models[0].runs.constants, models[1].runs.constants)
+        assert [model.runs.last[ROWS] for model in models] == [40.0, 1.0]
 
 
 def test_wrong_frames_are_refused(fleet, tmp_path):

@@ -9,7 +9,7 @@ from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
 from anomaly_platform.ml.series_runs.layout import MOST, OTHERS, TAIL_SIZE, TAILS
 from anomaly_platform.ml.training.fit import FittedSeries, FleetPolicy, fit_series, without_outliers
 from anomaly_platform.ml.training.outlier_trimming import MOST as MOST_TRIMMED
-from anomaly_platform.ml.training.unreported import suspects
+from anomaly_platform.ml.training.unreported import open_run, suspects
 from tests.builders.readings import series
 
 FIVE_MINUTES = 300_000_000
@@ -154,3 +154,54 @@ def test_where_hardly_any_row_could_calibrate_all_of_them_do() -> None:
     values[-600:-120] += 8.0
     assert found(values)[-550:-150].all()
     assert fitted(values, 0.001).kept[-550:-150].all()
+
+
+def stuck_at_the_end(rows: int, readings: int) -> Floats:
+    values = ordinary(rows)
+    values[-readings:] = values[-readings]
+    return values
+
+
+@pytest.mark.parametrize("rows", [300, 3 * DAY, ROWS])
+def test_learning_ends_where_a_run_begins_that_is_still_open(rows: int) -> None:
+    values = stuck_at_the_end(rows, 40)
+    assert open_run(values, 100) == rows - 39
+    values[-20:-10] = np.nan
+    assert open_run(values, 100) == rows - 39
+    values[-1] = np.nan
+    assert open_run(values, 100) == rows - 39
+
+
+def test_a_run_that_has_ended_is_not_open() -> None:
+    values = stuck_at_the_end(3 * DAY, 40)
+    values[-1] += 0.01
+    assert open_run(values, 100) == values.size
+
+
+def test_a_run_that_others_explain_is_not_left_out() -> None:
+    values = stuck_at_the_end(3 * DAY, 40)
+    values[200:230] = values[200]
+    assert open_run(values, 100) == values.size
+    assert open_run(ordinary(), 100) == ROWS
+
+
+def test_a_rest_to_which_it_jumps_is_not_left_out() -> None:
+    values = stuck_at_the_end(3 * DAY, 40)
+    values[-40:] = 0.0
+    assert open_run(values, 100) == values.size
+
+
+def test_what_goes_on_for_a_quarter_of_the_rows_is_what_the_series_has_become() -> None:
+    assert open_run(stuck_at_the_end(400, 100), 100) == 301
+    assert open_run(stuck_at_the_end(400, 102), 100) == 400
+
+
+def test_too_few_rows_are_left_by_no_run() -> None:
+    values = stuck_at_the_end(200, 40)
+    assert open_run(values, 161) == 161
+    assert open_run(values, 162) == 200
+
+
+def test_constants_and_series_without_readings_have_no_open_run() -> None:
+    for values in (np.full(500, 7.0), np.full(5, np.nan), np.empty(0), np.ones(1)):
+        assert open_run(values, 1) == values.size
