@@ -84,7 +84,7 @@ from anomaly_platform.ml.series_runs.layout import (
 )
 from anomaly_platform.ml.series_runs.reset_kernels import judge_fall
 from anomaly_platform.ml.series_runs.rest_kernels import take_rest, take_rise
-from anomaly_platform.ml.series_runs.tail_kernels import beyond_tail, rate_of
+from anomaly_platform.ml.series_runs.tail_kernels import beyond_tail, rate_of, rises_as_ever
 
 _HALF_HOUR = 1_800_000_000
 _DAY = 86_400_000_000
@@ -311,7 +311,7 @@ def join_evidence(
         if own[COUNTER] > 0.0 and p[i] < 1.0:
             # The level after a reset or a standstill says nothing; how much it rises does.
             stood = own[GOES_ON] > 0.0 and runs[COUNTING, i] <= own[EXCUSED]
-            if stood or runs[FALLEN, i] <= own[EXCUSED]:
+            if runs[FALLEN, i] <= own[EXCUSED] or (stood and rises_as_ever(times[i], runs, i, own)):
                 p[i] = 1.0
         p[i] = max(p[i], as_a_day_ago(times[i], values[i], runs, i, own))
         alone[i] = p[i]

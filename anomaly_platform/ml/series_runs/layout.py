@@ -60,6 +60,9 @@ AGES = AGE_WORTH + 1
 #: usual; then the usual value at the beginning of each hour, and its change within it.
 RARELY_APART, TYPICALLY_APART, RARELY_OFF = AGES + PHASES, AGES + PHASES + 1, AGES + PHASES + 2
 USUAL = RARELY_OFF + 1
+#: Of counters, in its place, as their days are not compared: the least and the most that they rise
+#: in the usual time at each hour of a day.
+RISES = USUAL
 #: Whether the shortest window's spread forgets a single reading that is far off
 #: (`series_model.input_kernels.forget_spikes`); models trained before have no such number.
 FORGETS = USUAL + 48

@@ -56,7 +56,7 @@ from anomaly_platform.ml.series_runs.layout import (
     TAILS,
     USUAL_LEVEL,
 )
-from anomaly_platform.ml.series_runs.resets import learn_resets
+from anomaly_platform.ml.series_runs.resets import learn_resets, learn_rises
 
 #: All values of a series are states where so few take up this share of its readings; elsewhere one
 #: is where so large a share have it, in runs of so many readings on average.
@@ -182,6 +182,7 @@ class RunModel:
         if counter:
             learn_counting(times, columns, own)
             learn_resets(times, values, columns, own)
+            learn_rises(times, columns, own)
         else:
             learn_days(times, values, columns, own)
         if states.size and events:

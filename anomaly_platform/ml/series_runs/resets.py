@@ -24,12 +24,14 @@ from anomaly_platform.ml.series_runs.layout import (
     RESET_LOW,
     RESET_SPAN,
     RESETS,
+    RISES,
     SPACING,
     STEP,
     USUAL_RISE,
 )
 
 _HALF_HOUR = 1_800_000_000
+_HOUR = 2 * _HALF_HOUR
 _DAY = 86_400_000_000
 #: What a fall is worth that is like none in training: a counter cannot do that.
 _WORTH = math.log(1e4)
@@ -75,6 +77,17 @@ def learn_resets(times: Ints, values: Floats, columns: Floats, own: Floats) -> N
         begin, span = _phases_of((times[beside] // _HALF_HOUR) % PHASES)
         if span <= _MOST_PHASES:
             own[RESET_BEGIN], own[RESET_SPAN] = begin, span
+
+
+def learn_rises(times: Ints, columns: Floats, own: Floats) -> None:
+    """Learn between which rates a counter rises at each hour of a day; parameters as above."""
+    counts = columns[STEP] >= 0.0
+    steps, elapsed, spacing = columns[STEP][counts], columns[ELAPSED][counts], own[SPACING]
+    rates, hours = steps * spacing / np.maximum(elapsed, spacing), times[counts] // _HOUR % 24
+    rises = np.tile((np.inf, -np.inf), (24, 1))
+    np.minimum.at(rises[:, 0], hours, rates)
+    np.maximum.at(rises[:, 1], hours, rates)
+    own[RISES : RISES + 48] = rises.ravel()
 
 
 def _resets(values: Floats) -> Ints:

@@ -21,9 +21,11 @@ from anomaly_platform.ml.series_runs.layout import (
     BEFORE,
     COUNTING,
     GOES_ON,
+    RISES,
     RUN_CONSTANTS,
     STATE_SIZES,
 )
+from anomaly_platform.ml.series_runs.model import RunModel
 from anomaly_platform.ml.series_runs.run_states import RunStates
 from anomaly_platform.ml.training.fit import FleetPolicy
 from anomaly_platform.ml.training.fleet import train_fleet
@@ -131,6 +133,29 @@ def test_a_single_reading_far_off_is_one_anomaly(meter):
     for at in (HIGH, LOW):
         assert at in found
         assert at + 1 not in found
+
+
+def test_a_meter_that_then_counts_as_never_at_this_hour_is_told_of(meter):
+    bundle, frame = meter
+    values = frame["value"].to_numpy()[: HIGH - 40].copy()
+    at = TRAINED + 2 * DAY + 30
+    quick = np.zeros(values.size)
+    quick[at : at + 4] = 4.0
+    other = FEATURES.compute(series(*KEY, values + np.cumsum(quick), step=QUARTER))
+    found = flagged(scored(FleetScorer(bundle), other))
+    assert not ((found >= STOOD.stop) & (found < at)).any()
+    assert ((found >= at) & (found < at + 4)).any()
+
+
+def test_a_counter_knows_how_much_it_rises_at_each_hour():
+    times, values = MONDAY + np.arange(TRAINED) * QUARTER_US, np.cumsum(used(TRAINED))
+    constants = RunModel.fit(times, values, 96).constants
+    least, most = constants[RISES : RISES + 48].reshape(24, 2).T
+    assert not least[:6].any()
+    assert not most[:6].any()
+    assert (least[6:22] >= 0.5 - 1e-6).all()
+    assert (most[6:22] <= 2.0 + 1e-6).all()
+    assert (most[6:22] > 1.9).all()
 
 
 @pytest.mark.parametrize(("at", "off"), [(50, 900.0), (50, -900.0), (10, 900.0), (10, -900.0)])
