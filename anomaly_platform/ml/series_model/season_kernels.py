@@ -29,6 +29,11 @@ def phase_of(time: int, period: int, phases: int) -> int:  # pragma: no cover
     return ((time + _MONDAY) % period) * phases // period
 
 
+def cycle_of(time: int, period: int) -> int:
+    """Return which of its cycles a moment is in, counted from a Monday; in microseconds."""
+    return (time + _MONDAY) // period
+
+
 @compiled(
     types.float64[::1](_TIMES, _MATRIX, types.int64, types.int64),
     error_model="numpy",

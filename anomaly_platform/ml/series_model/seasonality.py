@@ -8,7 +8,8 @@ from its usual self at that time.
 The period is one of: a day, a week, and the lag at which the series' autocorrelation peaks. Its
 strength is the correlation between the profile of the odd cycles and that of the even ones: chance
 does not repeat itself, however large it is. Below `STRENGTH_NEEDED` there is no profile; above,
-it is shrunk by its reliability (Spearman and Brown).
+it is shrunk by its reliability (Spearman and Brown). Of a series that changes only a few times
+`season_support` asks for more.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from anomaly_platform.ml.series_model.season_kernels import (
     repetition,
     take_off,
 )
+from anomaly_platform.ml.series_model.season_support import is_supported
 
 PHASES = 288
 """Phases of a period at most; of a day they are five minutes each."""
@@ -43,6 +45,7 @@ _CYCLES_NEEDED = 3
 #: By so much another period must repeat better than the clock's own.
 _CLEARLY = 0.05
 _DAY = 86_400_000_000
+_CLOCK = (_DAY, 7 * _DAY)
 #: Inputs beyond this many units are cut before averaging, so that one incident makes no habit.
 _CLIP = 10.0
 _SHORTEST_PERIOD_ROWS = 12
@@ -133,7 +136,11 @@ class SeasonalProfile:
                 continue
             phases = int(min(width, max(4, round(period / frequency))))
             strengths = repetition(times, cut, period, phases)
-            if strengths.max() > best.strength + _CLEARLY:
+            # What is looked for takes the best of all lags.
+            tried = 1 if period in _CLOCK else span // (_CYCLES_NEEDED * frequency)
+            if strengths.max() > best.strength + _CLEARLY and is_supported(
+                times, cut[:, _level_input(cut)], period, phases, tried
+            ):
                 best = cls(period, phases, float(strengths.max()), best.offset, best.widening)
                 found = strengths
         if best.strength < STRENGTH_NEEDED:

@@ -76,7 +76,8 @@ class Explanation:
     unavoidable
         Whether no value at all would have done: what is unusual came before this reading.
     parts
-        Share of each part in the evidence; they add up to 1. What excuses a reading is negative.
+        Share of each part in the evidence; they add up to 1, or are all 0 where no part makes the
+        reading odder than an ordinary one. What excuses a reading is negative.
     inputs
         What each model input adds to the raw score, the largest first. Of one part they add up to
         the forest's score less `usual`, and to the logarithm of the distance.

@@ -83,3 +83,39 @@ def test_inputs_lie_on_the_grid_at_their_times_and_less_numpys_mean(rows):
 
     wanted[place] = inputs[:, 2] - inputs[:, 2].mean()
     assert grid.tobytes() == wanted.tobytes()
+
+
+def spikes(rows, length=2_880):
+    series = np.zeros((length, 6))
+    series[rows] = -5.0
+    return START + np.arange(length, dtype=np.int64) * 10 * MINUTE, series
+
+
+@pytest.mark.parametrize("rows", [(251, 576, 1958), (551, 557, 859, 2033)])
+def test_a_few_events_that_lie_a_period_apart_by_chance_are_no_season(rows):
+    times, series = spikes(list(rows))
+    assert SeasonalProfile.fit(times, series, 10 * MINUTE).period == 0
+
+
+def test_hardly_any_few_events_at_random_times_make_a_season():
+    rng = np.random.default_rng(3)
+    found = 0
+    for number in rng.integers(3, 12, size=200):
+        times, series = spikes(rng.choice(2_880, number, replace=False))
+        found += SeasonalProfile.fit(times, series, 10 * MINUTE).period > 0
+    assert found <= 2
+
+
+@pytest.mark.parametrize("days", [1, 7])
+def test_events_at_one_time_of_every_cycle_are_a_season_however_few_they_are(days):
+    times, series = spikes(np.arange(60, 144 * 7 * 4, 144 * days), 144 * 7 * 4)
+    assert SeasonalProfile.fit(times, series, 10 * MINUTE).period == days * DAY
+
+
+def test_a_shift_that_people_begin_and_end_roughly_at_one_time_is_a_season():
+    rng = np.random.default_rng(4)
+    times, series = spikes([], 144 * 12)
+    for day in range(12):
+        begin, end = 144 * day + 48 + rng.integers(-6, 7, 2) + np.array((0, 48))
+        series[begin:end] = 1.0
+    assert SeasonalProfile.fit(times, series, 10 * MINUTE).period == DAY
