@@ -20,7 +20,12 @@ from anomaly_platform.kinds.base import (
 from anomaly_platform.kinds.findings import Check, Finding, Quality
 from anomaly_platform.kinds.formats import RowFormat, ScoredFormat
 from anomaly_platform.kinds.metric import checks
-from anomaly_platform.kinds.metric.bundles import DETECTOR, open_version
+from anomaly_platform.kinds.metric.bundles import (
+    BYTES_PER_SERIES,
+    DETECTOR,
+    allowed_bytes,
+    open_version,
+)
 from anomaly_platform.kinds.metric.challengers import judge_challengers
 from anomaly_platform.kinds.metric.monitoring import day_stats
 from anomaly_platform.kinds.metric.rows import feature_schema, metric_rows, series_together
@@ -30,10 +35,6 @@ from anomaly_platform.kinds.metric.training import report, train
 from anomaly_platform.registry.bundle_index import BundleRecord
 from anomaly_platform.storage.tables.partitions import Partition
 from anomaly_platform.streams import MetricStream
-
-#: Largest bundle in bytes per trained series, and what a bundle may weigh besides.
-BYTES_PER_SERIES = 250_000
-BYTES_BESIDES = 1_000_000
 
 
 class MetricKind(StreamKind[MetricStream]):
@@ -45,7 +46,10 @@ class MetricKind(StreamKind[MetricStream]):
     nothing_to_judge = "there is no challenger"
     decided = "decisions"
     bundle_opens = "The newest bundle has all its files, with the digests it names."
-    bundle_size = f"At most {BYTES_PER_SERIES // 1000} KB per trained series."
+    bundle_size = (
+        f"At most {BYTES_PER_SERIES // 1000} KB per trained series, besides what files taken over "
+        "still hold of replaced ones."
+    )
     quality = Quality(
         "balanced_accuracy_median",
         "median balanced accuracy is {:.3f}",
@@ -173,7 +177,7 @@ class MetricKind(StreamKind[MetricStream]):
         manifest = open_version(self.parts, record.version).manifest
         trained = manifest["data"]["trained"]
         size = sum(f["bytes"] for f in manifest["files"].values())
-        return size, BYTES_BESIDES + trained * BYTES_PER_SERIES, f" for {trained} series"
+        return size, allowed_bytes(manifest), f" for {trained} series"
 
     @property
     def least_quality(self) -> float:
