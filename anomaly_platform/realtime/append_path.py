@@ -26,6 +26,7 @@ from anomaly_platform.ml.scoring.explaining.words import roles_of
 from anomaly_platform.ml.scoring.reasons import clock_of, novelty_reason
 from anomaly_platform.ml.series_model.visited import SINCE
 from anomaly_platform.ml.series_runs.layout import RUN_COLUMNS
+from anomaly_platform.ml.written import as_given
 from anomaly_platform.notifications.outbox import Outbox
 from anomaly_platform.realtime.added_rows import MovedSeries, add_rows, arguments_of
 from anomaly_platform.realtime.alerts import raise_for
@@ -291,7 +292,8 @@ class Append:
             self._reasons[place], self._explanations[place] = one.reason, one.explanation
         for place in unusual[MOST_EXPLAINED:]:
             clock = clock_of(readings.times.item(place))
-            self._reasons[place] = f"{readings.values.item(place):.6g} is not usual at {clock}"
+            value = as_given(readings.values.item(place))
+            self._reasons[place] = f"{value} is not usual at {clock}"
 
     def _event_ids(self) -> bytes:
         """Return the ids of the readings, and take note of those that senders gave."""

@@ -17,6 +17,7 @@ from anomaly_platform.ml.scoring.entities import BESIDE
 from anomaly_platform.ml.scoring.reasons import new_range
 from anomaly_platform.ml.series_model.visited import visit, visited_by
 from anomaly_platform.ml.series_runs.model import is_counter
+from anomaly_platform.ml.written import as_given
 
 #: How near to 1 a score without novelty is an alarm, as a share of the way from the threshold.
 CLEAR: Final = 1.0 / 6.0
@@ -100,7 +101,7 @@ class Novel:
         low, high = np.nanmin(before), np.nanmax(before)
         if low <= value <= high:
             low, high = np.nanmax(before[before <= value]), np.nanmin(before[before >= value])
-        return f"{value:.6g}, {new_range(value, low, high)} before"
+        return f"{as_given(value)}, {new_range(value, low, high)} before"
 
 
 @compiled(error_model="numpy")

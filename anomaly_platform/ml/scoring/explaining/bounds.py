@@ -7,6 +7,7 @@ or between the states of a switch. What training shows of a series bounds what i
 *   One whose readings went from about 0 up to 100, and never further, has none beyond 100; one that
     went up to exactly 1 has none beyond 1.
 *   One that only ever had a few states has a range from state to state.
+*   One of whole numbers, as far as training and the look-back tell, has whole numbers for ends.
 
 A bound is a guess from the past, so it never speaks against a reading. The first two are none where
 the reading or another within the look-back has passed them, and no end is drawn in past the
@@ -64,7 +65,26 @@ def bounded(
     drawn = not_below & (percent | share) & (high > full) & (low <= full)
     high[drawn] = full[drawn]
     _draw_in_to_states(models, slots, known, value, low, high)
+    _draw_in_to_whole_numbers(known & _are_whole(visited, layout, features), low, high)
     return ranges._replace(low=low, high=high)
+
+
+def _are_whole(visited: Floats, layout: MetricFeatureSet, features: Floats) -> Bools:
+    """Return of which of (n,) readings the series is one of whole numbers, as far as is known."""
+    names = [
+        *(f"{end}_{window}" for end in ("min", "max") for window in layout.windows),
+        *(f"diff_{lag}" for lag in layout.lags),
+    ]
+    told = np.array([features[layout.names.index(name)] for name in ("value", *names)])
+    told = np.concatenate((told, visited[:, [LEAST, MOST]].T))
+    return np.asarray((np.isnan(told) | (told == np.floor(told))).all(axis=0))
+
+
+def _draw_in_to_whole_numbers(whole: Bools, low: Floats, high: Floats) -> None:
+    """Draw the ends in, where a whole number lies between them: no reading changes its side."""
+    first, last = np.ceil(low), np.floor(high)
+    drawn = whole & (first <= last)
+    low[drawn], high[drawn] = first[drawn], last[drawn]
 
 
 def _draw_in_to_states(

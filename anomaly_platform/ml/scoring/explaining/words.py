@@ -18,6 +18,7 @@ from anomaly_platform.ml.scoring.explaining.numbers import (
     Explanation,
 )
 from anomaly_platform.ml.scoring.reasons import clock_of, duration
+from anomaly_platform.ml.written import as_bound, as_given
 
 #: Beyond so many halves of the range's width the number says nothing more.
 _MOST = 1e6
@@ -72,7 +73,7 @@ def sentence(
 in training'
     """
     clock = "" if time is None else f" at {clock_of(time)}"
-    written, usual = _written(value, 6), f"{expected(found)}{clock}"
+    written, usual = as_given(value), f"{expected(found, value)}{clock}"
     most = mostly(found, layout)
     if found.direction == NEITHER and role != Role.CAUSE:
         return f"{written}, usual is {usual}; unusual is {_before(found, layout, most)}"
@@ -112,33 +113,28 @@ def _times(deviation: float) -> str:
     return f"{deviation:.2g} times" if deviation < 10.0 else f"{deviation:.0f} times"
 
 
-def expected(found: Explanation) -> str:
-    """Return the expected range in words.
+def expected(found: Explanation, value: float) -> str:
+    """Return the expected range of a reading in words.
 
     Examples
     --------
-    >>> expected(Explanation(-math.inf, 40.0, 2.0, "above", False, 0.0))
+    >>> expected(Explanation(-math.inf, 40.0, 2.0, "above", False, 0.0), 80.0)
     'at most 40'
-    >>> expected(Explanation(0.0, 0.0, 2.0, "above", False, 0.0))
+    >>> expected(Explanation(0.0, 0.0, 2.0, "above", False, 0.0), 1.0)
     '0'
     """
     low, high = found.expected_low, found.expected_high
     if math.isinf(low) and math.isinf(high):
         return "any value"
     if math.isinf(low):
-        return f"at most {_written(high, 4)}"
+        return f"at most {as_bound(high, value, 4)}"
     if math.isinf(high):
-        return f"at least {_written(low, 4)}"
+        return f"at least {as_bound(low, value, 4)}"
     if low == high:
-        return _written(low, 6)
+        return as_bound(low, value, 6)
     # As many digits as tell the ends apart.
     digits = 3 + max(0, math.ceil(math.log10(max(abs(low), abs(high)) / (high - low))))
-    return f"{_written(low, digits)} to {_written(high, digits)}"
-
-
-def _written(number: float, digits: int) -> str:
-    """Return a number as people write it: 123000, not 1.23e+05."""
-    return f"{float(f'{number:.{min(digits, 12)}g}'):.15g}"
+    return f"{as_bound(low, value, digits)} to {as_bound(high, value, digits)}"
 
 
 def mostly(found: Explanation, layout: FeatureLayout) -> str | None:

@@ -311,7 +311,8 @@ def test_the_sentence_says_value_range_distance_duration_and_part():
 @pytest.mark.parametrize(
     ("high", "value", "said"),
     [
-        (123_456.0, 2_500_000.0, "2500000, expected at most 123500; 110 times"),
+        (123_456.7, 2_500_000.0, "2500000, expected at most 123500; 110 times"),
+        (123_456.0, 2_500_000.0, "2500000, expected at most 123456; 110 times"),
         (40.0, 4e9, "4000000000, expected at most 40; 110 times"),
     ],
 )

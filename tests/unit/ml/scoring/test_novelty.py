@@ -87,3 +87,8 @@ def test_a_counter_is_never_novel():
     # What falls by a little is none.
     steps[100] = -3.0
     assert Novel.of(np.cumsum(steps), 300).calls.any()
+
+
+def test_a_new_value_after_one_that_never_changed_names_that_one_once():
+    novel = Novel.of(np.array([1.0] * 50 + [0.0]), 50)
+    assert novel.words(0) == "0, always 1 before"

@@ -164,7 +164,11 @@ def test_the_days_known_begin_with_the_first_reading_whether_of_training_or_scor
     assert novelty_reason(30.0, 76 * day, state[VISITED + SINCE], bounds) == (
         "30, always from 1 to 10 in 45 days before"
     )
+    # What comes later says nothing of "always": the days are those before.
+    assert novelty_reason(30.0, 52 * day, 31 * day, bounds, trained_until=60 * day) == (
+        "30, always from 1 to 10 in 21 days before"
+    )
     # Older than all that is known.
     assert novelty_reason(30.0, 20 * day, 31 * day, bounds, trained_until=60 * day) == (
-        "30, always from 1 to 10 in 40 days before and after"
+        "30, always from 1 to 10 in 29 days of training"
     )

@@ -27,6 +27,7 @@ TRAINED = {
     "mode": np.repeat(RNG.choice([2.0, 5.0, 9.0], ROWS // 20), 20),
     "mostly at rest": np.where(RNG.random(ROWS) < 0.5, 0.0, RNG.normal(60.0, 9.0, ROWS)),
     "constant": np.full(ROWS, 7.0),
+    "count": np.cumsum(RNG.integers(1, 40, ROWS)).astype(np.float64),
 }
 
 
@@ -62,13 +63,27 @@ def drawn_in(models, low, high, value, window=None):
         ("switch", (-0.996, 1.0), 0.0, (0.0, 1.0)),
         ("switch", (-0.996, 0.7), 1.0, (0.0, 0.0)),
         ("mode", (1.5, 7.7), 9.0, (2.0, 5.0)),
-        ("mode", (2.5, 4.5), 9.0, (2.5, 4.5)),
+        ("mode", (2.5, 4.5), 9.0, (3.0, 4.0)),
         ("mostly at rest", (-9.0, 41.0), 70.0, (0.0, 41.0)),
         ("constant", (6.9, 7.1), 8.0, (7.0, 7.0)),
     ],
 )
 def test_a_range_ends_where_the_series_does(name, found, value, said):
     assert bounds_of(name, *found, value) == said
+
+
+@pytest.mark.parametrize(
+    ("found", "value", "said"),
+    [
+        ((48_784.33, 48_801.0), 48_781.0, (48_785.0, 48_801.0)),
+        ((48_784.33, 48_801.9), 48_802.0, (48_785.0, 48_801.0)),
+        ((48_784.33, math.inf), 48_781.0, (48_785.0, math.inf)),
+        ((48_784.33, 48_784.8), 48_781.0, (48_784.33, 48_784.8)),
+        ((48_784.33, 48_801.9), 48_781.5, (48_784.33, 48_801.9)),
+    ],
+)
+def test_a_range_of_whole_numbers_ends_at_whole_numbers(found, value, said):
+    assert bounds_of("count", *found, value) == said
 
 
 def test_what_stayed_below_100_for_another_reason_is_no_percentage():

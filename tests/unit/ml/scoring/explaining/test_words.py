@@ -67,3 +67,17 @@ def test_a_cause_says_that_others_of_its_host_are_less_unusual():
 def test_how_far_off_reads_well(ends, value, deviation, said):
     found = Explanation(*ends, deviation, "above", False, 0.0, False, {"level": 1.0})
     assert sentence(value, found, LAYOUT).startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "high", "said"),
+    [
+        (11_960_555.0, 11_960_670.0, 11_962_120.0, "11960555, expected 11960670 to 11962120"),
+        (11_960_555.0, 11_960_669.8, 11_962_123.4, "11960555, expected 11960670 to 11962120"),
+        (152.25, 152.2513, 187.1, "152.25, expected 152.2513 to 187.1"),
+        (1_234_567.891, 5.0, 7.0, "1234567.891, expected 5 to 7"),
+    ],
+)
+def test_a_value_is_told_as_given_and_bounds_so_that_they_differ_from_it(value, low, high, said):
+    found = Explanation(low, high, 3.0, "below", False, 0.0, False, {"level": 1.0})
+    assert sentence(value, found, LAYOUT).split(";")[0] == said
