@@ -225,21 +225,26 @@ def grow_forest(  # noqa: C901, PLR0912, PLR0915 - one compiled loop nest
                 if cut >= high:
                     cut = low
                 values = columns[column]
-                # Without a branch, which would be guessed wrongly every other time.
-                kept, moved = start, _U64(0)
-                for k in range(start, stop):
-                    row = rows[k]
-                    stays = _U64(values[row] <= cut)
-                    rows[kept] = row
-                    spare[moved] = row
-                    kept += stays
-                    moved += _ONE - stays
-                for k in range(moved):
-                    rows[kept + k] = spare[k]
+                kept, after = start, stop
+                if depth == DEPTH - 1:
+                    # Of the leaves below, the number of rows is all that is asked.
+                    for k in range(start, stop):
+                        kept += _U64(values[rows[k]] <= cut)
+                else:
+                    # From both ends, in whatever order: a node asks for the ends of its values. And
+                    # without a branch, which would be guessed wrongly every other time.
+                    for k in range(start, stop):
+                        row = rows[k]
+                        stays = _U64(values[row] <= cut)
+                        spare[kept] = row
+                        spare[after - _ONE] = row
+                        kept += stays
+                        after -= _ONE - stays
                 feature[tree, node] = column
                 threshold[tree, node] = cut
                 begin[2 * node + 1], end[2 * node + 1] = start, kept
                 begin[2 * node + 2], end[2 * node + 2] = kept, stop
+            rows, spare = spare, rows
 
 
 @compiled(_SCORE_SIGNATURE)
