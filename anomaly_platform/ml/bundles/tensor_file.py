@@ -13,7 +13,7 @@ import json
 import math
 import os
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -38,6 +38,8 @@ _NAMES = {
 _CODES = {np.dtype(code): name for name, code in _NAMES.items()}
 _MAX_HEADER = 16 * 2**20
 _CHUNK = 1 << 20
+#: Bytes after which the disk is told to store what was written so far.
+_SYNCED = 32 << 20
 
 
 class TensorFileError(ValueError):
@@ -102,15 +104,27 @@ def write_tensor_file(
     names = sorted(tensors, key=lambda name: (-tensors[name][0].dtype.itemsize, name))
     digest = hashlib.sha256()
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(handle, "wb") as file, ThreadPoolExecutor(1) as thread:
+    with (
+        os.fdopen(handle, "wb") as file,
+        ThreadPoolExecutor(1) as thread,
+        ThreadPoolExecutor(1) as disk,
+    ):
         hashed = thread.submit(digest.update, b"")
+        stored: Future[None] | None = None
+        waiting = 0
 
         def put(data: bytes | memoryview) -> int:
-            nonlocal hashed
+            nonlocal hashed, stored, waiting
             # Two pieces are held at most: one is hashed while it is written and the next one read.
             hashed.result()
             hashed = thread.submit(digest.update, data)
             file.write(data)
+            waiting += len(data)
+            # Left to the end, the disk would begin when all that is left is to wait for it.
+            if waiting >= _SYNCED and (stored is None or stored.done()):
+                if stored is not None:
+                    stored.result()
+                stored, waiting = disk.submit(os.fsync, handle), 0
             return len(data)
 
         put(_header({name: tensors[name][0] for name in names}))
@@ -121,7 +135,9 @@ def write_tensor_file(
                 msg = f"tensor {name!r} has {written} bytes, its spec says {spec.nbytes}"
                 raise TensorFileError(msg)
         file.flush()
-        os.fsync(file.fileno())
+        if stored is not None:
+            stored.result()
+        os.fsync(handle)
         hashed.result()
     return digest.hexdigest()
 

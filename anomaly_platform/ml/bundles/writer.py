@@ -217,8 +217,7 @@ class BundleWriter:
         with naming_full_disk(self.directory.parent):
             text = self._write_files(manifest, series, series_key)
         for spool in self._spools.values():
-            spool.close()
-            Path(spool.name).unlink()
+            _remove(spool)
         sync_folder(self._work)
         try:
             self._work.rename(self.directory)
@@ -324,10 +323,17 @@ def _link(source: Path, target: Path) -> None:
 
 
 def _pieces(spool: BinaryIO) -> Iterator[bytes]:
+    """Yield what a spool holds, and remove it: nothing lies on the disk twice for long."""
     spool.flush()
     spool.seek(0)
     while piece := spool.read(_CHUNK):
         yield piece
+    _remove(spool)
+
+
+def _remove(spool: BinaryIO) -> None:
+    spool.close()
+    Path(spool.name).unlink(missing_ok=True)
 
 
 def _part(spool: BinaryIO, begin: int, size: int) -> Iterator[bytes]:

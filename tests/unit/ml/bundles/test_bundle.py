@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from anomaly_platform.ml.bundles import writer
 from anomaly_platform.ml.bundles.bundle import open_bundle
 from anomaly_platform.ml.bundles.format import (
     BundleError,
@@ -23,7 +24,7 @@ from anomaly_platform.ml.bundles.format import (
     DigestMismatchError,
     MissingFeaturesError,
 )
-from anomaly_platform.ml.bundles.tensor_file import TensorFileError
+from anomaly_platform.ml.bundles.tensor_file import TensorFileError, write_tensor_file
 from anomaly_platform.ml.bundles.writer import BundleWriter
 
 FILES = ("manifest.json", "series.parquet", "arrays.safetensors")
@@ -325,6 +326,24 @@ def test_threads_read_one_bundle(published):
         for thread in threads:
             thread.join()
     assert not wrong
+
+
+def test_what_is_in_the_file_lies_on_the_disk_no_second_time(tmp_path, monkeypatch):
+    left = []
+
+    def write(path, tensors):
+        def watched(pieces):
+            left.append(len(list(path.parent.glob("spool-*"))))
+            yield from pieces
+
+        return write_tensor_file(
+            path, {name: (spec, watched(pieces)) for name, (spec, pieces) in tensors.items()}
+        )
+
+    monkeypatch.setattr(writer, "write_tensor_file", write)
+    write_bundle(tmp_path / "v1", MANIFEST, table(3), arrays(3))
+    assert left == list(range(len(left), 0, -1))
+    assert len(left) == len(arrays(3))
 
 
 def test_a_failed_training_leaves_nothing(tmp_path):

@@ -1,5 +1,6 @@
 """The tensor file: the safetensors format, streaming in, slices out, damage noticed."""
 
+import errno
 import json
 import os
 from contextlib import closing
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from safetensors.numpy import load_file, save_file
 
+from anomaly_platform.ml.bundles import tensor_file
 from anomaly_platform.ml.bundles.tensor_file import (
     TensorFile,
     TensorFileError,
@@ -52,6 +54,26 @@ def test_what_is_written_is_read_here_and_by_the_library(arrays, tmp_path_factor
             if array.ndim:
                 parts = [file.read(name, i).tobytes() for i in range(array.shape[0])]
                 assert b"".join(parts) == storable(array).tobytes()
+
+
+def test_a_file_that_is_stored_while_it_is_written_is_the_same(tmp_path, monkeypatch):
+    arrays = {name: np.arange(2_000.0) for name in "abcd"}
+    digest, synced, sync = write(tmp_path / "at once", arrays), [], os.fsync
+    monkeypatch.setattr(tensor_file, "_SYNCED", 20_000)
+    monkeypatch.setattr(os, "fsync", lambda handle: synced.append(sync(handle)))
+    assert write(tmp_path / "bit by bit", arrays) == digest
+    assert (tmp_path / "bit by bit").read_bytes() == (tmp_path / "at once").read_bytes()
+    assert len(synced) > 1
+
+
+def test_what_the_disk_refuses_early_is_raised(tmp_path, monkeypatch):
+    def refuse(handle):
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr(tensor_file, "_SYNCED", 1)
+    monkeypatch.setattr(os, "fsync", refuse)
+    with pytest.raises(OSError, match="full"):
+        write(tmp_path / "x", {"a": np.arange(9.0)})
 
 
 def test_the_librarys_files_are_read(tmp_path):
