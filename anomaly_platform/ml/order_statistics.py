@@ -68,11 +68,8 @@ def quantiles_of_sorted(ordered: Floats, q: Floats) -> Floats:
 
 def quantiles_of_rows(ordered: Floats, q: Floats) -> Floats:
     """Return (m, rows) quantiles of each row of (rows, n) ascending values, n ≥ 1."""
-    last = ordered.shape[1] - 1
-    place = last * q
-    below = np.minimum(place.astype(np.int64), last)
-    low, high = ordered.T[below], ordered.T[np.minimum(below + 1, last)]
-    share = (place - below)[:, None]
-    apart = high - low
-    from_below, from_above = low + apart * share, high - apart * (1.0 - share)
-    return np.asarray(np.where(share >= 0.5, from_above, from_below))
+    from anomaly_platform.ml.order_kernels import fill_quantiles
+
+    found = np.empty((q.size, ordered.shape[0]))
+    fill_quantiles(ordered, q, found)
+    return found

@@ -145,6 +145,22 @@ def fit_scaling(X: Any, ordered: Any, scaling: Any) -> None:
         scaling[STEP, j] = 0.0
 
 
+@compiled(types.int64(_MATRIX, _MATRIX, types.float64, types.int64[::1]))
+def find_far_rows(X: Any, scaling: Any, deviation: float, found: Any) -> int:
+    """Write the rows of which a value is so many robust deviations off; return how many there are.
+
+    ``found`` has room for all rows.
+    """
+    count = 0
+    for i in range(X.shape[0]):
+        for j in range(X.shape[1]):
+            if abs((X[i, j] - scaling[CENTRE, j]) * scaling[INVERSE_SCALE, j]) >= deviation:
+                found[count] = i
+                count += 1
+                break
+    return count
+
+
 @compiled(_GROW_SIGNATURE)
 def grow_forest(  # noqa: C901, PLR0912, PLR0915 - one compiled loop nest
     X: Any, scaling: Any, seed: Any, samples: int, feature: Any, threshold: Any, path: Any

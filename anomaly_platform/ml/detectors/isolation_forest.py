@@ -172,9 +172,9 @@ def _grow(X: Floats, seed: int, n_trees: int, max_samples: int | None) -> Forest
 
 def suspect_rows(X: Floats, forest: ForestArrays, limit: int) -> Ints:
     """Return at most ``limit`` rows that stand out, the most anomalous first."""
-    centre, inverse_scale = forest.scaling[0], forest.scaling[1]
-    far = np.abs((X - centre) * inverse_scale) >= SUSPECT_DEVIATION
-    candidates = np.flatnonzero(far.any(axis=1))
+    candidates = np.empty(X.shape[0], dtype=np.int64)
+    found = _kernels().find_far_rows(X, forest.scaling, SUSPECT_DEVIATION, candidates)
+    candidates = candidates[:found]
     if candidates.size == 0:
         return candidates
     step = max(1, X.shape[0] // 512)

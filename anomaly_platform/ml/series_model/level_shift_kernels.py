@@ -177,3 +177,28 @@ def median_without(ordered: Any, order: Any, first: int, last: int) -> float:  #
         low = ordered[k]
         seen += 1
     return float(ordered[k] if number % 2 else (low + ordered[k]) / 2.0)
+
+
+@compiled(error_model="numpy")
+def levels_held_out(
+    units: Any, ordered: Any, order: Any, edges: Any, found: Any
+) -> None:  # pragma: no cover
+    """Write (n,) readings as differences from the level of what lies before their part.
+
+    Parameters
+    ----------
+    units
+        (n,) readings.
+    ordered, order
+        As `median_without` takes them.
+    edges
+        (parts + 1,) where the parts begin and end, from 0 to n; before the first one there is
+        nothing, and it is held to the level of the others.
+    found
+        Written to.
+    """
+    for k in range(edges.size - 1):
+        first, last = edges[k], edges[k + 1]
+        level = median_without(ordered, order, first, units.size if first else last)
+        for i in range(first, last):
+            found[i] = units[i] - level

@@ -35,7 +35,7 @@ import numpy as np
 
 from anomaly_platform.ml.arrays import Floats, Ints
 from anomaly_platform.ml.order_statistics import median, quantiles_of_rows
-from anomaly_platform.ml.series_model.level_shift_kernels import median_without
+from anomaly_platform.ml.series_model.level_shift_kernels import levels_held_out, median_without
 from anomaly_platform.ml.series_model.seasonality import SeasonalProfile
 
 PROBABILITIES: Final = (1e-1, 1e-2, 1e-3, 1e-4)
@@ -94,19 +94,18 @@ def _held_out(
     order = np.argsort(units)
     ordered = units[order]
     edges = [size * (count * fold // _FOLDS) for fold in range(_FOLDS + 1)]
-    for first, last in pairwise(edges):
-        level = median_without(ordered, order, first, units.size if first else last)
-        here, clock = (units[first:last] - level)[:, None], times[first:last]
-        if seasonal:
+    levels_held_out(units, ordered, order, np.array(edges), found)
+    if seasonal:
+        for first, last in pairwise(edges):
             other = np.ones(units.size, dtype=np.bool_)
             other[first:last] = False
             usual = median_without(ordered, order, first, last)
             rows, there = (units[other] - usual)[:, None], times[other]
             season = SeasonalProfile.fit(there, rows, frequency)
             week = SeasonalProfile.fit_week(there, season.apply(there, rows), frequency)
-            here = week.apply(clock, season.apply(clock, here))
-        found[first:last] = np.abs(here[:, 0])
-    return found
+            here, clock = found[first:last, None], times[first:last]
+            found[first:last] = week.apply(clock, season.apply(clock, here))[:, 0]
+    return np.abs(found, out=found)
 
 
 def _tail_to(farthest: float, size: int) -> float:

@@ -60,14 +60,8 @@ def visited_by(first: Floats, since: int = 0) -> Floats:
         Time of the first one, microseconds since 1970.
     """
     state = nothing_visited()
-    known = first[np.isfinite(first)]
-    if not known.size:
-        return state
-    low, high = float(known.min()), float(known.max())
-    width = (high / PARTS - low / PARTS) or _AT_REST * (abs(low) or 1.0)
     quiet = round(QUIET_SHARE * min(first.size, QUIET_ROWS))
-    state[[LOW, WIDTH, QUIET, SINCE, LEAST, MOST]] = low, width, quiet, since, low, high
-    _know_all(state, parts_of(state, known))
+    _begin(state, np.asarray(first, dtype=np.float64), float(quiet), float(since))
     return state
 
 
@@ -124,9 +118,29 @@ def _know(state: Any, part: int) -> None:  # pragma: no cover
 
 
 @compiled(error_model="numpy")
-def _know_all(state: Any, parts: Any) -> None:  # pragma: no cover
-    for part in parts:
-        _know(state, part)
+def _part(state: Any, value: float) -> int:  # pragma: no cover
+    # In halves, since the distance of the largest floats is none.
+    far = np.floor((value / 2 - state[LOW] / 2) / (state[WIDTH] / 2))
+    return int(min(max(far, -FURTHEST), FURTHEST)) + FURTHEST
+
+
+@compiled(error_model="numpy")
+def _begin(state: Any, first: Any, quiet: float, since: float) -> None:  # pragma: no cover
+    """Cut the range of the first readings into parts, and know those that they are in."""
+    low, high = np.inf, -np.inf
+    for value in first:
+        if np.isfinite(value):
+            low, high = min(low, value), max(high, value)
+    if low > high:
+        return
+    width = high / PARTS - low / PARTS
+    if width == 0.0:
+        width = _AT_REST * (abs(low) if low != 0.0 else 1.0)
+    state[LOW], state[WIDTH], state[QUIET], state[SINCE] = low, width, quiet, since
+    state[LEAST], state[MOST] = low, high
+    for value in first:
+        if np.isfinite(value):
+            _know(state, _part(state, value))
 
 
 @compiled(error_model="numpy")
@@ -162,8 +176,7 @@ def visit(state: Any, value: float, bounds: Any) -> bool:  # pragma: no cover
     state[WAITS] = max(state[WAITS] - 1.0, 0.0)
     if not np.isfinite(value):
         return False
-    far = np.floor((value / 2 - state[LOW] / 2) / (state[WIDTH] / 2))
-    part = int(min(max(far, -FURTHEST), FURTHEST)) + FURTHEST
+    part = _part(state, value)
     if _is_known(state, part):
         state[LEAST], state[MOST] = min(state[LEAST], value), max(state[MOST], value)
         return False

@@ -23,7 +23,7 @@ from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
 from anomaly_platform.ml.features.metrics.kernel_threads import run_kernel
 from anomaly_platform.ml.scoring.model_stack import Columns, ModelStack
 from anomaly_platform.ml.series_model.model import SeriesModel
-from anomaly_platform.ml.training.quality_kernels import count_decisions
+from anomaly_platform.ml.training.quality_kernels import COUNTS, count_decisions, lay_variants
 
 #: Share of the rows that injected anomalies take.
 INJECTED_SHARE = 0.1
@@ -98,25 +98,25 @@ def measure(
         inject(later, seed=seed + round_, rate=INJECTED_SHARE, scale=scale, possible=kinds)
         for round_ in range(min(_MOST_ROUNDS, max(1, _ENOUGH_ROWS // rows)))
     ]
-    variants = [clean, *(np.concatenate((clean[:start], i.values)) for i in injections)]
     # Up to its first anomaly a variant is the clean one, and so is what is decided there.
     judged = np.array([rows, *(rows - _before(i) for i in injections)])
     flagged, present = _judge(
-        ModelStack.of(model), calibration, times, variants, judged, feature_set, alpha
+        ModelStack.of(model),
+        calibration,
+        *(times, clean, np.array([i.values for i in injections]), judged),
+        feature_set,
+        alpha,
     )
-    usual, there = flagged[:rows], present[:rows]
-    if not there.any():
+    counts = np.zeros(COUNTS, dtype=np.int64)
+    labels = np.array([i.labels for i in injections])
+    count_decisions(labels, flagged, present[:rows], judged, counts)
+    *decisions, events, found, there, wrong = counts.tolist()
+    if not there:
         return SeriesQuality()
-    counts = np.zeros(6, dtype=np.int64)
-    ends = np.cumsum(judged)
-    for injection, own, end in zip(injections, judged[1:], ends[1:], strict=True):
-        decided = np.concatenate((usual[: rows - own], flagged[end - own : end]))
-        count_decisions(injection.labels, decided, there, counts)
-    *decisions, events, found = counts.tolist()
     total = Confusion(*decisions)
     return SeriesQuality(
         total.balanced_accuracy,
-        float(usual[there].mean()),
+        wrong / there,
         total.recall,
         found / events if events else None,
     )
@@ -131,7 +131,8 @@ def _judge(
     stack: ModelStack,
     calibration: Calibration,
     times: Ints,
-    variants: list[Floats],
+    clean: Floats,
+    changed: Floats,
     judged: Ints,
     feature_set: MetricFeatureSet,
     alpha: float,
@@ -140,24 +141,21 @@ def _judge(
 
     Parameters
     ----------
-    times
-        (n,) of every variant.
-    variants
-        (n,) readings each.
+    times, clean
+        (n,) times, and readings of the first variant.
+    changed
+        (variants − 1, m) the last readings of each of the others.
     judged
         (variants,) how many of the last rows of each.
     """
-    count, begins = len(variants), times.size - judged
-    rows = int(judged.sum())
-    features = run_kernel(
-        feature_set,
-        np.tile(times, count),
-        np.concatenate(variants),
-        np.arange(count + 1) * times.size,
-        np.append(times, times[-1] + 1)[begins],
-        rows,
+    count, rows = judged.size, int(judged.sum())
+    all_times, since, clock = (
+        np.empty(k, dtype=np.int64) for k in (count * times.size, count, rows)
     )
-    clock = np.concatenate([times[begin:] for begin in begins])
+    values = np.empty(count * times.size)
+    lay_variants(times, clean, changed, judged, all_times, values, since, clock)
+    offsets = np.arange(count + 1) * times.size
+    features = run_kernel(feature_set, all_times, values, offsets, since, rows)
     present = ~np.isnan(features[0])
     if not present.all():
         features, clock = features[:, present], clock[present]

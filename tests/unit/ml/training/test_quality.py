@@ -19,7 +19,7 @@ from anomaly_platform.ml.training.fit import FleetPolicy
 from anomaly_platform.ml.training.fleet import train_fleet
 from anomaly_platform.ml.training.manifest import Lineage
 from anomaly_platform.ml.training.quality import INJECTED_SHARE, measure
-from anomaly_platform.ml.training.quality_kernels import count_decisions
+from anomaly_platform.ml.training.quality_kernels import COUNTS, count_decisions
 from tests.builders.readings import series
 
 FEATURES = MetricFeatureSet(windows=(6, 24, 48), lags=(1, 6), frequency=timedelta(minutes=15))
@@ -112,15 +112,22 @@ def test_what_comes_before_the_first_anomaly_is_decided_as_without_any(trained):
 
 def test_decisions_are_counted_as_the_measures_count_them():
     rng = np.random.default_rng(3)
-    counts = np.zeros(6, dtype=np.int64)
-    wanted, events = Confusion(0, 0, 0, 0), []
-    for share in (0.0, 0.05, 0.5, 1.0):
-        labels = np.repeat(rng.random(60) < share, 5)
-        decided, there = rng.random((2, labels.size)) < [[0.2], [0.9]]
+    there = rng.random(300) < 0.9
+    labels = np.array([np.repeat(rng.random(60) < share, 5) for share in (0.0, 0.05, 0.5, 1.0)])
+    usual = rng.random(300) < 0.2
+    # Of the variants, these are the last rows that were judged; those before are as usual.
+    judged = np.array([300, 0, 300, 170, 1])
+    flagged = np.concatenate((usual, rng.random(int(judged[1:].sum())) < 0.2))
+    counts = np.zeros(COUNTS, dtype=np.int64)
 
-        count_decisions(labels, decided, there, counts)
+    count_decisions(labels, flagged, there, judged, counts)
 
-        wanted += confusion(labels[there], decided[there])
-        events += events_found(labels[there], decided[there]).tolist()
+    wanted, events, end = Confusion(0, 0, 0, 0), [], 300
+    for own, injected in zip(judged[1:].tolist(), labels, strict=True):
+        decided = np.concatenate((usual[: 300 - own], flagged[end : end + own]))
+        end += own
+        wanted += confusion(injected[there], decided[there])
+        events += events_found(injected[there], decided[there]).tolist()
     assert Confusion(*counts[:4].tolist()) == wanted
-    assert counts[4:].tolist() == [len(events), sum(events)]
+    assert counts[4:6].tolist() == [len(events), sum(events)]
+    assert counts[6:].tolist() == [there.sum(), (usual & there).sum()]
