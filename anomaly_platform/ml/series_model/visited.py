@@ -61,7 +61,8 @@ def visited_by(first: Floats, since: int = 0) -> Floats:
     """
     state = nothing_visited()
     quiet = round(QUIET_SHARE * min(first.size, QUIET_ROWS))
-    _begin(state, np.asarray(first, dtype=np.float64), float(quiet), float(since))
+    # Readings that cannot be written to are another type, compiled once more.
+    _begin(state, np.array(first, dtype=np.float64), float(quiet), float(since))
     return state
 
 
