@@ -4,6 +4,7 @@ import math
 from typing import Any
 
 import numpy as np
+from numba import types
 
 from anomaly_platform.ml.compiled import compiled
 from anomaly_platform.ml.series_model.season_kernels import phase_of
@@ -157,7 +158,8 @@ def level_rows(
             effect[i] = NOTHING if before > OUT_OF_PLACE * own[ORDINARY] else TEMPERED
 
 
-@compiled()
+# Called by series with a season alone: a rehearsal has none.
+@compiled(types.float64(types.float64[::1], types.int64[::1], types.int64, types.int64))
 def median_without(ordered: Any, order: Any, first: int, last: int) -> float:  # pragma: no cover
     """Return the median of (n,) ascending values but those at places from `first` to `last`.
 
