@@ -149,7 +149,7 @@ def score_day(
     # The file is whole before the transaction commits, and the current one after it.
     try:
         with (
-            kind.replacing(day, watermark=source.watermark, version=version) as new,
+            kind.replacing(day, watermark=source.watermark, scorer=scorer) as new,
             # Rows are scored ahead: where they cannot be written, that ends before the transaction.
             closing(chunks(new)) as frames,
         ):

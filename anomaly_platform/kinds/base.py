@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from anomaly_platform.kinds.parts import Parts
     from anomaly_platform.ml.training.gates import Decision
     from anomaly_platform.registry.bundle_index import BundleRecord
+    from anomaly_platform.storage.postgres.transactions import Connection
     from anomaly_platform.storage.tables.partitions import Partition
     from anomaly_platform.storage.tables.scored.new_rows import NewRows
 
@@ -146,6 +147,8 @@ class Scorer:
         Detectors in service that have to judge every row, each in a column of its own.
     failed : set of str
         Receives those without a column that failed on the day that is scored.
+    left : list of callables
+        Receives what publishes, within a transaction, the states that the scored day leaves.
     """
 
     version: int | None
@@ -153,6 +156,12 @@ class Scorer:
     score: Callable[[Partition], Iterator[pl.DataFrame]]
     judges: tuple[str, ...] = ()
     failed: set[str] = field(default_factory=set)
+    left: list[Callable[[Connection], None]] = field(default_factory=list)
+
+    def publish_states(self, connection: Connection) -> None:
+        """Publish what the day leaves; raises `StaleInput`."""
+        for publish in self.left:
+            publish(connection)
 
 
 class StreamKind(ABC, Generic[S]):
@@ -301,18 +310,22 @@ class StreamKind(ABC, Generic[S]):
         """Make the tables and views of a stream that is scored for the first time."""
 
     def replacing(
-        self, day: date, *, watermark: int, version: int | None
+        self, day: date, *, watermark: int, scorer: Scorer
     ) -> AbstractContextManager[NewRows]:
-        """Replace a day in ``scored_<stream>`` by what the block adds; raises `StaleInput`."""
+        """Replace a day in ``scored_<stream>`` by what the block adds; raises `StaleInput`.
+
+        The states that the scorer's day leaves are published with it.
+        """
         stream, parts = self.stream, self.parts
         return parts.scores.replacing(
             stream.name,
             day,
             watermark=watermark,
             detector=stream.scored_by,
-            bundle_version=version,
+            bundle_version=scorer.version,
             threshold=parts.threshold,
             alerts=DayAlerts(parts.outbox, stream.name, stream.title, day, self.alerting),
+            beside=scorer.publish_states,
         )
 
     @abstractmethod

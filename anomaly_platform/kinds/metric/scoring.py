@@ -5,7 +5,7 @@ How a score comes about is in ``ml.scoring``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final
 
 import polars as pl
@@ -25,6 +25,7 @@ from anomaly_platform.streams import MetricStream
 
 if TYPE_CHECKING:
     from anomaly_platform.ml.scoring.batch import FleetScorer
+    from anomaly_platform.storage.postgres.transactions import Connection
 
 
 #: Few, so that PostgreSQL has little left to do when the last are scored.
@@ -39,22 +40,26 @@ def current_scorer(parts: Parts[MetricStream]) -> Scorer:
     run_files = run_state_files(parts.lake, parts.partitions, parts.stream.name)
     files = parts.lake, parts.partitions, parts.bundles
     call_files = CallStateFiles(*files, parts.stream.name, version)
+    left: list[Callable[[Connection], None]] = []
 
     def score(features: Partition) -> Iterator[pl.DataFrame]:
         day = features.partition
+        left.clear()
         runs_before, calls_before = run_files.before(day), call_files.left(before=day)
         runs, calls = run_files.read(runs_before), call_files.read(calls_before)
         for chunk in ahead(parts.lake.chunks([features.path], target_rows=_CHUNK_ROWS)):
             _refuse_other_features(parts.stream.name, version, day, fleet, chunk)
             yield _for_lake(fleet.score(chunk, runs, calls))
-        run_files.keep(day, runs, before=runs_before, watermark=features.watermark)
-        call_files.own.keep(day, calls, before=calls_before.newest, watermark=features.watermark)
+        seen = features.watermark
+        left.append(run_files.write(day, runs, before=runs_before, watermark=seen))
+        left.append(call_files.own.write(day, calls, before=calls_before.newest, watermark=seen))
 
     def score_ahead(features: Partition) -> Iterator[pl.DataFrame]:
         # The next rows are scored while those before are written and copied.
         return ahead(score(features))
 
-    return Scorer(version, {} if version is None else {DETECTOR: version}, score_ahead)
+    versions = {} if version is None else {DETECTOR: version}
+    return Scorer(version, versions, score_ahead, left=left)
 
 
 def _refuse_other_features(

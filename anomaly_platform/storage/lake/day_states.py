@@ -7,7 +7,7 @@ Belongs here: finding, reading and writing these files. Which states there are, 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Generic, Protocol, Self, TypeVar
 
@@ -18,6 +18,7 @@ from anomaly_platform.ml.times import microseconds_of
 
 if TYPE_CHECKING:
     from anomaly_platform.storage.lake.lake import Lake
+    from anomaly_platform.storage.postgres.transactions import Connection
     from anomaly_platform.storage.tables.partitions import Partition, Partitions
 
 _KEPT: Final = dt.timedelta(days=60)
@@ -78,18 +79,27 @@ class DayStates(Generic[_Kind]):
         )
         return self.kind.of_table(rows.join(wanted, on=["entity", "metric"], how="semi"))
 
-    def keep(self, day: str, states: _Kind, *, before: Partition | None, watermark: int) -> None:
-        """Make these the states that a day leaves; raises `StaleInput`."""
+    def write(
+        self, day: str, states: _Kind, *, before: Partition | None, watermark: int
+    ) -> Callable[[Connection], None]:
+        """Write the file of the states that a day leaves.
+
+        Returns
+        -------
+        callable
+            Makes it the current one within a transaction; raises `StaleInput`.
+        """
         midnight = dt.datetime.combine(dt.date.fromisoformat(day), dt.time(), dt.UTC)
         table = states.table(microseconds_of(midnight - _KEPT))
         rows = table.select(bucket_of(table["entity"]).alias("bucket"), *self.schema)
         ordered = rows.cast({"bucket": pl.UInt8}).sort("bucket", "entity", "metric")
         schema = pl.Schema({"bucket": pl.UInt8(), **self.schema})
         written = self.lake.write(self.stage, self.stream, day, [ordered], schema=schema)
-        self.partitions.publish(
+        return lambda connection: self.partitions.publish(
             *(self.stream, self.stage, day),
             path=written.path,
             rows=written.rows,
             watermark=watermark,
             stats={"before": "" if before is None else before.path},
+            within=connection,
         )

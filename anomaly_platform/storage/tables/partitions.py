@@ -59,15 +59,16 @@ class Partitions(TableAccess):
         rows: int,
         watermark: int,
         stats: Mapping[str, Any] | None = None,
+        within: Connection | None = None,
     ) -> None:
-        """Make a file the current one of its partition.
+        """Make a file the current one of its partition, within the caller's transaction if given.
 
         Raises
         ------
         StaleInput
             When the current file takes newer input into account; it stays.
         """
-        with self._transactions.begin() as connection:
+        with self._transactions.within(within) as connection:
             lock(connection, "partition", stream, stage, partition)
             changed = connection.execute(
                 "INSERT INTO lake_partitions "

@@ -21,8 +21,11 @@ from anomaly_platform.incidents.anomaly_alerts import DayAlerts
 from anomaly_platform.kinds.base import Scorer
 from anomaly_platform.ml.bundles.format import BundleError
 from anomaly_platform.settings import Settings
+from anomaly_platform.storage.lake.call_states import stage_of
 from anomaly_platform.storage.lake.lake import Lake
+from anomaly_platform.storage.lake.run_states import STAGE
 from anomaly_platform.storage.postgres.transactions import lock
+from anomaly_platform.storage.tables.partitions import Partition
 from anomaly_platform.streams import EMS
 from tests.builders.platforms import Drop, Keep, Kept, Restore, open_runtime
 from tests.builders.readings import START, readings
@@ -145,6 +148,37 @@ def test_the_file_is_whole_before_the_rows_are_seen_and_the_current_one_after_it
     assert all(name.endswith(".parquet") for name in files_then)
     assert stored(runtime)[1].endswith(*set(files_then) - set(files))
     assert stored(runtime)[0] != rows
+
+
+def test_what_a_day_leaves_to_the_next_is_published_with_its_rows_or_not_at_all(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scorer = runtime.platform.kind(EMS).scorer()
+
+    def left() -> list[Partition | None]:
+        partitions = runtime.platform.warehouse.partitions
+        return [partitions.newest(EMS.name, stage) for stage in (STAGE, stage_of(scorer.version))]
+
+    before, at_the_end = left(), []
+    assert None not in before
+
+    def fail(*_: object) -> None:
+        at_the_end.append(left())
+        raise OSError("no commit")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(DayAlerts, "after", fail)
+        with pytest.raises(OSError, match="no commit"):
+            score(runtime, scorer)
+    assert left() == before
+    assert at_the_end == [before]
+    assert score(runtime, scorer).rows == 3 * 288
+    # The same day leaves the same states, written anew.
+    for old, new in zip(before, left(), strict=True):
+        assert old is not None
+        assert new is not None
+        assert new == replace(old, updated_at=new.updated_at)
+        assert new.updated_at > old.updated_at
 
 
 def test_nothing_is_scored_for_a_day_that_was_scored_from_more(runtime: Runtime) -> None:

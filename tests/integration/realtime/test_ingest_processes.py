@@ -150,7 +150,9 @@ def test_series_are_locked_again_only_once_a_version_has_left_its_states(
     assert len(locked) == 1
     partitions, bundles = platform.warehouse.partitions, platform.warehouse.bundles
     files = CallStateFiles(platform.lake, partitions, bundles, "iiot", None)
-    files.own.keep("2026-03-01", CallStates(), before=None, watermark=1)
+    publish = files.own.write("2026-03-01", CallStates(), before=None, watermark=1)
+    with platform.warehouse.transactions.begin() as connection:
+        publish(connection)
     for n in range(3, 6):
         take(ingest, reading(n))
     assert len(locked) == 2

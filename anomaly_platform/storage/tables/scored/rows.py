@@ -2,7 +2,7 @@
 
 import contextlib
 import datetime as dt
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
@@ -10,7 +10,7 @@ import polars as pl
 from psycopg import sql
 
 from anomaly_platform.storage.postgres.copying import copy_frame, read_day
-from anomaly_platform.storage.postgres.transactions import Transactions
+from anomaly_platform.storage.postgres.transactions import Connection, Transactions
 from anomaly_platform.storage.tables.scored.days import (
     DayAlerts,
     ScoredDays,
@@ -79,6 +79,7 @@ class ScoredRows(ScoredDays):
         bundle_version: int | None,
         threshold: float | None = None,
         alerts: DayAlerts | None = None,
+        beside: Callable[[Connection], None] | None = None,
     ) -> Iterator[NewRows]:
         """Replace a day's scores and its batch detections by what the block adds.
 
@@ -104,6 +105,8 @@ class ScoredRows(ScoredDays):
             Score in (0, 1) at which a scan's confidence is 50; readings bring their own.
         alerts : DayAlerts or None
             Tells people, in the same transaction, about rows that are news.
+        beside : callable or None
+            Writes what else the day leaves, in the same transaction, once the block has ended.
 
         Yields
         ------
@@ -158,6 +161,8 @@ class ScoredRows(ScoredDays):
                 anomalies=anomalies,
                 **made_by,
             )
+            if beside is not None:
+                beside(connection)
 
     def note_use(self, stream: str, day: dt.date, detector: str, version: int) -> int:
         """Record that the models of a version scored rows of this day; return how many.
