@@ -225,8 +225,8 @@ def open_bundle(
     expected_digest
         The bundle's digest as recorded elsewhere.
     verify
-        ``"all"`` checks every file now; ``"each"`` leaves the array file for later and checks what
-        is read of it, series by series, so that one of thousands of series costs little.
+        ``"all"`` checks every file now; ``"each"`` checks of the array file only its header, and
+        what is read of it, series by series, so that one of thousands of series costs little.
 
     Raises
     ------
@@ -326,11 +326,18 @@ def _open_layer(directory: Path, manifest: Mapping[str, Any], layer: Layer) -> T
     path = directory / layer.name
     try:
         _check_size(directory, manifest, layer.name, path.stat().st_size)
-        return TensorFile(path)
+        file = TensorFile(path)
     except FileNotFoundError as error:
         raise DigestMismatchError(f"{layer.name} is missing in {directory}") from error
     except TensorFileError as error:
         raise DigestMismatchError(f"{layer.name} in {directory} is damaged: {error}") from error
+    # Bundles of before name none.
+    if file.header != manifest["files"][layer.name].get("header", file.header):
+        file.close()
+        raise DigestMismatchError(
+            f"the header of {layer.name} in {directory} is not what was published"
+        )
+    return file
 
 
 def _check_slots(file: TensorFile, layer: Layer, directory: Path) -> None:

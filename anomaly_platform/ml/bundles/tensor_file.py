@@ -163,6 +163,12 @@ class TensorFile:
     The file stays open, so what is verified is what is read, even when another file takes its
     name. Nothing is mapped into memory: a file cut short while in use raises, and kills nobody.
 
+    Attributes
+    ----------
+    header
+        SHA-256 of the file up to its first tensor, hexadecimal: no digest of bytes covers dtypes,
+        shapes and which bytes are whose.
+
     Raises
     ------
     TruncatedFileError
@@ -188,6 +194,7 @@ class TensorFile:
         if length > _MAX_HEADER:
             msg = f"{self.path.name} announces a header of {length} bytes: not a tensor file"
             raise TensorFileError(msg)
+        self.header = hashlib.sha256(self._read_at(0, 8 + length)).hexdigest()
         specs, offsets, end = _parse_header(self._read_at(8, length), self.path.name)
         if size < 8 + length + end:
             msg = f"{self.path.name} has {size} of {8 + length + end} bytes: it is cut short"

@@ -35,7 +35,12 @@ from anomaly_platform.ml.bundles.format import (
     layer_name,
 )
 from anomaly_platform.ml.bundles.private_files import naming_full_disk, sync_folder, write_private
-from anomaly_platform.ml.bundles.tensor_file import TensorSpec, storable, write_tensor_file
+from anomaly_platform.ml.bundles.tensor_file import (
+    TensorFile,
+    TensorSpec,
+    storable,
+    write_tensor_file,
+)
 
 if TYPE_CHECKING:
     from anomaly_platform.ml.bundles.bundle import Bundle
@@ -141,7 +146,7 @@ class BundleWriter:
         known = source.slot_digests
         self._digests += [known.get(layer.first + i) for i in range(layer.slots)]
         self._layers.append({"file": name, "slots": layer.slots})
-        self._layer_files[name] = {"sha256": described["sha256"], "bytes": described["bytes"]}
+        self._layer_files[name] = dict(described)
         return first
 
     def append(self, arrays: Arrays | Stored) -> int:
@@ -245,17 +250,19 @@ class BundleWriter:
             SERIES: hashlib.sha256(buffer.getvalue()).hexdigest(),
             ARRAYS: write_tensor_file(self._work / ARRAYS, self._tensors()),
         }
+        files: dict[str, dict[str, Any]] = {
+            name: {"sha256": digest, "bytes": (self._work / name).stat().st_size}
+            for name, digest in digests.items()
+        }
+        with contextlib.closing(TensorFile(self._work / ARRAYS)) as written:
+            files[ARRAYS]["header"] = written.header
         content = {
             **manifest,
             "format": LAYERED_FORMAT if self._layers else FORMAT,
             "slots": len(self._digests),
             "series_key": list(series_key),
             "shared_digests": {name: one.digest for name, one in self._shared.items()},
-            "files": {
-                name: {"sha256": digest, "bytes": (self._work / name).stat().st_size}
-                for name, digest in digests.items()
-            }
-            | self._layer_files,
+            "files": files | self._layer_files,
             **({"layers": self._layers} if self._layers else {}),
         }
         try:

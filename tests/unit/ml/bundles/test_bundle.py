@@ -214,6 +214,27 @@ def test_read_each_notices_damage_in_the_series_it_reads(published):
             bundle.verify_arrays()
 
 
+@pytest.mark.parametrize(
+    ("sound", "damaged"),
+    [(b"[6,4,7]", b"[6,7,4]"), (b'"F32"', b'"I32"'), (b"forest/threshold", b"forest/threshole")],
+)
+def test_a_header_that_was_damaged_is_noticed_at_once(published, sound, damaged):
+    path = published / "arrays.safetensors"
+    path.write_bytes(path.read_bytes().replace(sound, damaged))
+    # The bytes of each series are still those that were published.
+    with pytest.raises(DigestMismatchError, match="header"):
+        open_bundle(published, verify="each")
+
+
+def test_a_bundle_that_knows_no_digest_of_its_header_is_read(published):
+    path = published / "manifest.json"
+    manifest = json.loads(path.read_bytes())
+    del manifest["files"]["arrays.safetensors"]["header"]
+    path.write_text(json.dumps(manifest))
+    with open_bundle(published, verify="each") as bundle:
+        assert bundle.arrays(4)
+
+
 def test_read_each_notices_damage_in_a_shared_array(published):
     path = published / "arrays.safetensors"
     data = path.read_bytes()
