@@ -173,6 +173,7 @@ class FleetScorer:
         scorer.thresholds = dict(thresholds or {})
         scorer._default_threshold = threshold
         scorer._series = {}
+        scorer._trained_series = Counter()
         scorer._value = feature_set.names.index("value")
         scorer._free = scorer._scorers(DEFAULT_MODELS_HELD)
         return scorer
@@ -180,9 +181,13 @@ class FleetScorer:
     def _scorers(self, models_held: int) -> LifoQueue[OnlineScorer]:
         """Return what judges readings, one for each thread: none is for two at the same time."""
         threads = min(thread_pool_size(), _THREADS)
+        held = max(1, models_held // threads)
+        if self._trained_series.total() > models_held:
+            # Frames come in the order of their series: none is in memory when it comes again.
+            held = min(held, max(self._trained_series.values()))
         scorers = LifoQueue[OnlineScorer]()
         for _ in range(threads):
-            scorers.put(OnlineScorer(self, models_held=max(1, models_held // threads)))
+            scorers.put(OnlineScorer(self, models_held=held))
         return scorers
 
     def status(self, entity: str, metric: str) -> str:
@@ -264,15 +269,17 @@ class FleetScorer:
         threshold = self.thresholds.get(key, self._threshold_of(known))
         result.threshold[rows] = threshold
         result.status[rows] = np.where(present, status_code(known), MISSING)
-        places = np.flatnonzero(present) + rows.start
-        if places.size == 0:
+        # A part of an array costs much less than as many of its places.
+        places = rows if present.all() else np.flatnonzero(present) + rows.start
+        times = table.times[places]
+        if times.size == 0:
             return
         features = np.array([column[places] for column in table.columns])
         if runs is not None:
-            columns = runs.take(key, table.times[places], features[self._value])
+            columns = runs.take(key, times, features[self._value])
             result.runs[:, places] = columns
             features = np.concatenate((features, columns))
-        said = scorer.judge_series(key, table.times[places], features, threshold)
+        said = scorer.judge_series(key, times, features, threshold)
         result.z[places], result.iqr[places], result.mad[places] = said.rules
         result.raw[places], result.p[places] = said.raw, said.p_value
         result.alone[places] = said.alone
@@ -280,12 +287,12 @@ class FleetScorer:
         result.trained[places] = said.modelled
         result.kinds[places] = said.kinds
         result.decided[places], result.anomaly[places] = said.decided, said.is_anomaly
-        rows_of = (table.times[places], features[self._value], said.p_value)
+        rows_of = (times, features[self._value], said.p_value)
         result.call[places], result.novel[places], result.bounds[:, places] = take(
             calls, key, scorer.first_calls, *rows_of, rate_of(threshold, self.alpha)
         )
         if known is not None and known["slot"] is not None:
-            result.status[places[~said.modelled]] = INSUFFICIENT
+            result.status[places] = np.where(said.modelled, result.status[places], INSUFFICIENT)
             result.moves[places] = scorer.moves(key)
             result.deepest[key] = scorer.deepest(key)
 

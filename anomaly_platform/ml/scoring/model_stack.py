@@ -5,6 +5,7 @@ score and p-value, whether it comes alone or with its day. Which models are in t
 `online`'s business.
 """
 
+from operator import attrgetter
 from typing import Annotated, NamedTuple, Self
 
 import numpy as np
@@ -100,7 +101,10 @@ class Room:
     @property
     def arrays(self) -> RoomArrays:
         """What compiled passes take."""
-        return RoomArrays._make(getattr(self, name) for name in RoomArrays._fields)
+        return RoomArrays._make(_ARRAYS_OF(self))
+
+
+_ARRAYS_OF = attrgetter(*RoomArrays._fields)
 
 
 class Models(NamedTuple):

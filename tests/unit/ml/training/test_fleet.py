@@ -7,10 +7,12 @@ import numpy as np
 import polars as pl
 import pytest
 
-from anomaly_platform.ml.bundles.bundle import open_bundle
+from anomaly_platform.ml.bundles.bundle import Bundle, open_bundle
 from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
+from anomaly_platform.ml.scoring import batch
 from anomaly_platform.ml.scoring.batch import FleetScorer
 from anomaly_platform.ml.scoring.explaining.numbers import COLUMNS
+from anomaly_platform.ml.scoring.online import OnlineScorer
 from anomaly_platform.ml.series_runs.layout import ROWS
 from anomaly_platform.ml.training import fleet as fleet_module
 from anomaly_platform.ml.training.fit import FleetPolicy
@@ -218,6 +220,34 @@ def test_one_row_and_any_chunk_score_the_same(fleet):
     assert again.drop(CALLS).equals(expected.drop(CALLS))
     row = part[-1:]
     assert FleetScorer(bundle).score(row)["raw_score"][0] == again["raw_score"][-1]
+
+
+def test_of_a_fleet_that_is_not_held_whole_one_entity_is_held_and_each_model_is_read_once(
+    tmp_path, monkeypatch
+):
+    frames = [
+        FEATURES.compute(pl.concat([series(e, m, noise(ord(e), 150)) for m in ("cpu", "mem")]))
+        for e in "abc"
+    ]
+    bundle = train_fleet(frames, FEATURES, FleetPolicy(), tmp_path / "v1", lineage=LINEAGE)
+    held, read = [], []
+
+    def scorer_of(source, *, models_held):
+        held.append(models_held)
+        return OnlineScorer(source, models_held=models_held)
+
+    def arrays(slot):
+        read.append(slot)
+        return Bundle.arrays(bundle, slot)
+
+    monkeypatch.setattr(batch, "thread_pool_size", lambda: 1)
+    monkeypatch.setattr(batch, "OnlineScorer", scorer_of)
+    monkeypatch.setattr(bundle, "arrays", arrays)
+    day = pl.concat(frames).with_columns(value=pl.col("value") + 40.0)
+    whole, parts = (FleetScorer(bundle, models_held=n) for n in (6, 5))
+    assert held == [6, 2]
+    assert whole.score(day).equals(parts.score(day))
+    assert sorted(read) == sorted([*range(6)] * 2), "explanations read none again"
 
 
 def test_the_threshold_moves_the_decision_and_nothing_else(fleet):
