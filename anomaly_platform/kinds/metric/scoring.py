@@ -47,7 +47,8 @@ def current_scorer(parts: Parts[MetricStream]) -> Scorer:
         left.clear()
         runs_before, calls_before = run_files.before(day), call_files.left(before=day)
         runs, calls = run_files.read(runs_before), call_files.read(calls_before)
-        for chunk in ahead(parts.lake.chunks([features.path], target_rows=_CHUNK_ROWS)):
+        chunks = parts.lake.chunks([features.path], target_rows=_CHUNK_ROWS, short_ends=True)
+        for chunk in ahead(chunks):
             _refuse_other_features(parts.stream.name, version, day, fleet, chunk)
             yield _for_lake(fleet.score(chunk, runs, calls))
         seen = features.watermark

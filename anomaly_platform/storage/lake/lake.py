@@ -177,6 +177,7 @@ class Lake:
         *,
         columns: Sequence[str] | None = None,
         target_rows: int = _CHUNK_ROWS,
+        short_ends: bool = False,
     ) -> Iterator[pl.DataFrame]:
         """Yield the rows of several files together, in pieces of whole buckets.
 
@@ -189,6 +190,9 @@ class Lake:
         target_rows : int
             Most rows of a piece over all files together; a piece has more only where a single
             bucket has.
+        short_ends : bool
+            Whether the first and the last few pieces are of one bucket each, for whoever passes
+            pieces on: the next one begins early, and has little left to do at the end.
 
         Yields
         ------
@@ -201,7 +205,7 @@ class Lake:
             rows = np.zeros(BUCKETS, dtype=np.int64)
             for file, path in zip(files, paths, strict=True):
                 rows += bucket_rows(file, path)
-            for span in bucket_ranges(rows, target_rows):
+            for span in bucket_ranges(rows, target_rows, short_ends=short_ends):
                 pieces = (
                     self._rows(path, file, columns, {BUCKET: span})
                     for file, path in zip(files, paths, strict=True)

@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 from anomaly_platform.storage.lake.row_groups import BUCKET, BUCKETS, LakeError, row_groups
 
 _BUCKET_ROWS: Final = "anomaly_platform.bucket_rows"
+_SHORT_AT_THE_END: Final = 4
 
 Bounds = Mapping[str, tuple[Any, Any]]
 """Least and greatest value per column, both inclusive."""
@@ -192,14 +193,19 @@ def bucket_rows(file: pq.ParquetFile, path: str) -> npt.NDArray[np.int64]:
     return np.asarray(json.loads(counts), dtype=np.int64)
 
 
-def bucket_ranges(rows: npt.NDArray[np.int64], target_rows: int) -> Iterator[tuple[int, int]]:
+def bucket_ranges(
+    rows: npt.NDArray[np.int64], target_rows: int, *, short_ends: bool = False
+) -> Iterator[tuple[int, int]]:
     """Yield the fewest contiguous ranges (first, last) that hold at most the target each.
 
     A bucket that alone holds more is a range of its own; all 64 are covered if there are rows.
+    With `short_ends` so are the first bucket that has rows, and the last `_SHORT_AT_THE_END`.
     """
     first, held = 0, 0
+    found = np.flatnonzero(rows).tolist() if short_ends else []
+    begins = {*found[1:2], *found[-_SHORT_AT_THE_END:]}
     for bucket, count in enumerate(rows.tolist()):
-        if held and held + count > target_rows:
+        if held and (held + count > target_rows or bucket in begins):
             yield first, bucket - 1
             first, held = bucket, 0
         held += count

@@ -81,6 +81,19 @@ def test_chunks_hold_whole_buckets_of_all_files(lake: Lake) -> None:
     assert list(lake.chunks([paths[2]])) == []
 
 
+def test_with_short_ends_the_first_and_the_last_pieces_are_of_one_bucket(lake: Lake) -> None:
+    path = lake.write("s", "ems", "d", [frame(3, 60, 10)]).path
+
+    def buckets(path: str) -> list[int]:
+        pieces = lake.chunks([path], target_rows=100, short_ends=True)
+        return [piece["bucket"].n_unique() for piece in pieces]
+
+    assert buckets(path) == [1, 10, 10, 10, 10, 10, 3, 1, 1, 1, 1]
+    assert buckets(lake.write("s", "ems", "e", [frame(7, 8, 10)]).path) == [1, 1]
+    assert buckets(lake.write("s", "ems", "f", [frame(7, 7, 10)]).path) == [1]
+    assert buckets(lake.write("s", "ems", "g", [], schema=SCHEMA).path) == []
+
+
 def test_a_bucket_larger_than_the_target_is_one_piece(lake: Lake) -> None:
     path = lake.write("s", "ems", "d", [frame(7, 7, 500), frame(8, 8, 5)]).path
     assert [piece.height for piece in lake.chunks([path], target_rows=100)] == [500, 5]
