@@ -2,8 +2,8 @@
 
 Belongs here: holding them, and noticing within a second that a series has new readings, whichever
 worker took them. Announcing every reading (NOTIFY) would make commits of readings wait for each
-other; so an entry is believed for a second, and then one cheap question settles whether it still
-holds. Predicting reads look-backs and never changes them.
+other; so an entry is believed for a second, and one cheap question before its end settles whether
+it still holds. Predicting reads look-backs and never changes them.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from cachetools import LRUCache
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
 
 FRESH_S: Final = 1.0
 """Seconds for which an entry is used without asking whether there is anything newer."""
+
+#: Age from which that is asked in the background, so that predictions in quick succession never
+#: wait for the answer.
+_ASKED_S: Final = 0.75
 
 _MOST_HELD: Final = 4_096
 
@@ -120,30 +125,48 @@ class LookBacks:
 
     def fresh(self, served: ServedMetrics, entity: str, metric: str) -> LookBack | None:
         """Return an entry that needs no question, None where :meth:`get` has to be awaited."""
-        found = self._held.get(_key(served, entity, metric))
-        if found is None or time.monotonic() - found.checked_at > FRESH_S:
+        key = _key(served, entity, metric)
+        found = self._held.get(key)
+        if found is None:
             return None
+        age = time.monotonic() - found.checked_at
+        if age > FRESH_S:
+            return None
+        if age > _ASKED_S:
+            self._ask(key, served)
         return found
 
     async def get(self, served: ServedMetrics, entity: str, metric: str) -> LookBack:
         """Return a series' look-back; its `revision` is None where nobody knows the series."""
-        key = _key(served, entity, metric)
-        # Many who ask for one series at once wait for one answer.
-        task = self._reading.get(key)
-        if task is None:
-            task = asyncio.create_task(self._renewed(key, served))
-            self._reading[key] = task
-            task.add_done_callback(lambda _: self._reading.pop(key, None))
-        return await asyncio.shield(task)
+        return await asyncio.shield(self._ask(_key(served, entity, metric), served))
 
     def forget(self, served: ServedMetrics, series: Iterable[tuple[str, str]]) -> None:
         """Ask anew when these are next wanted: this worker has just stored readings of them."""
-        if not self._held:
+        if not self._held and not self._reading:
             return
+        stream, _, _, versions = _key(served, "", "")
         for entity, metric in series:
-            held = self._held.get(_key(served, entity, metric))
+            key = stream, entity, metric, versions
+            # Who asks now must not be told what was asked before.
+            self._reading.pop(key, None)
+            held = self._held.get(key)
             if held is not None:
                 held.checked_at = float("-inf")
+
+    def _ask(self, key: Key, served: ServedMetrics) -> asyncio.Task[LookBack]:
+        """Return the task that asks for a look-back: many who ask at once wait for one answer."""
+        task = self._reading.get(key)
+        if task is None:
+            task = self._reading[key] = asyncio.create_task(self._renewed(key, served))
+            task.add_done_callback(partial(self._asked, key))
+        return task
+
+    def _asked(self, key: Key, done: asyncio.Task[LookBack]) -> None:
+        if self._reading.get(key) is done:
+            del self._reading[key]
+        if not done.cancelled():
+            # Marks the error as seen: where nobody waited for the answer, the next one asks again.
+            done.exception()
 
     async def _renewed(self, key: Key, served: ServedMetrics) -> LookBack:
         from anomaly_platform.ml.features.metrics.series_state import SeriesState
@@ -153,14 +176,21 @@ class LookBacks:
         revision = await self._revise(served, entity, metric)
         held = self._held.get(key)
         if held is not None and held.revision == revision:
-            held.checked_at = asked_at
+            if self._is_asking(key):
+                held.checked_at = asked_at
             return held
         if revision is None:
             # Names that nobody knows are not remembered: there is no end of them.
             return LookBack(SeriesState.empty(served.feature_set), None, None, asked_at)
         state, calls = await asyncio.to_thread(self._read, served, entity, metric)
-        found = self._held[key] = LookBack(state, calls, revision, asked_at)
+        found = LookBack(state, calls, revision, asked_at)
+        if self._is_asking(key):
+            self._held[key] = found
         return found
+
+    def _is_asking(self, key: Key) -> bool:
+        """Return whether no readings were stored since the task that runs began to ask."""
+        return self._reading.get(key) is asyncio.current_task()
 
 
 def _key(served: ServedMetrics, entity: str, metric: str) -> Key:
