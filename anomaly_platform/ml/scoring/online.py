@@ -182,8 +182,9 @@ class OnlineScorer:
         thresholds
             (n,) score from which each is an anomaly.
         """
-        if len(keys) <= self._held:
-            slots, status = self._slots(keys), list(starmap(self.source.status, keys))
+        places = self._found(keys)
+        if len(keys) <= self._held or None not in places:
+            slots, status = self._slots(keys, places), list(starmap(self.source.status, keys))
             return self._judge(slots, status, times, features, thresholds)
         # A request may name more series than are held at once.
         parts = [
@@ -194,8 +195,8 @@ class OnlineScorer:
 
     def judge_series(self, key: Key, times: Ints, features: Floats, threshold: float) -> Verdicts:
         """Score readings of one series; parameters as in `judge`."""
-        n = times.size
-        (slot,), (status,) = self._slots([key]), [self.source.status(*key)]
+        n, keys = times.size, [key]
+        (slot,), (status,) = self._slots(keys, self._found(keys)), [self.source.status(*key)]
         slots = np.full(n, slot, dtype=np.int64)
         return self._judge(slots, [status] * n, times, features, np.full(n, threshold))
 
@@ -362,14 +363,21 @@ class OnlineScorer:
         self.misses += loaded
         self.hits += found - loaded
 
-    def _slots(self, keys: Sequence[Key]) -> Ints:
-        """Return the place of each series' model, loading those that are not there; −1 for none."""
+    def _found(self, keys: Sequence[Key]) -> list[int | None]:
+        """Return the place of each series' model, −1 for none, None where nobody has looked yet."""
+        held, modelless = self._places.get, self._modelless.get
+        return [held(key, modelless(key)) for key in keys]
+
+    def _slots(self, keys: Sequence[Key], places: Sequence[int | None]) -> Ints:
+        """Return the place of each series' model, loading those that are not there; −1 for none.
+
+        `places` are what has been found of them.
+        """
         held, loads = self._places, self._loads
-        places = [held.get(key, self._modelless.get(key)) for key in keys]
         if None in places:
             wanted = set(keys)
             places = [self._place(key, wanted) for key in keys]
-        else:
+        elif held:
             for key in filter(held.__contains__, keys):
                 held.move_to_end(key)
         slots = np.array([-1 if place is None else place for place in places], dtype=np.int64)
