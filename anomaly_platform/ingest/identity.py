@@ -94,20 +94,10 @@ def derived_ids(keys: Sequence[tuple[str, str]], times: Sequence[int]) -> list[U
     times
         Microseconds since 1970.
     """
-    octets = derived_octets(keys, np.array(times, dtype=np.int64))
+    digests = np.array([digest_of_series(key) for key in keys], dtype=np.uint64).reshape(-1, 2)
+    moments = np.array(times, dtype=np.int64).view(np.uint64)
+    octets = _octets(digests[:, 0], digests[:, 1], moments).tobytes()
     return [UUID(bytes=octets[at : at + 16]) for at in range(0, len(octets), 16)]
-
-
-def derived_octets(keys: Sequence[tuple[str, str]], times: npt.NDArray[np.int64]) -> bytes:
-    """Return what `derived_ids` does as (16 n,) bytes."""
-    return octets_of(
-        np.array([digest_of_series(key) for key in keys], dtype=np.uint64).reshape(-1, 2), times
-    )
-
-
-def octets_of(digests: _Words, times: npt.NDArray[np.int64]) -> bytes:
-    """Return what `derived_octets` does, of series with (n, 2) digests (`digest_of_series`)."""
-    return _octets(digests[:, 0], digests[:, 1], times.view(np.uint64)).tobytes()
 
 
 def foreign_ids(
@@ -180,12 +170,6 @@ def _text(octets: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     for name in _NAMES:
         groups[name] = digits[name]
     return text
-
-
-def id_texts(octets: bytes) -> list[str]:
-    """Return ids, given as (16 n,) bytes, as text: lower-case UUIDs with hyphens."""
-    text = _text(np.frombuffer(octets, dtype=np.uint8).reshape(-1, 16)).tobytes().decode("ascii")
-    return [text[at : at + 36] for at in range(0, len(text), 36)]
 
 
 def is_uuid(text: str) -> bool:

@@ -5,10 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 from uuid import UUID
-
-import numpy as np
 
 from anomaly_platform.ml.arrays import Bools, Floats, Ints
 from anomaly_platform.storage.tables.online import StoredReading
@@ -80,34 +78,6 @@ class StoredColumns:
     statuses: Sequence[str]
     bundle_version: int | None
     calls: Ints
-
-    @classmethod
-    def joined(
-        cls, readings: ReadingColumns, parts: Sequence[StoredColumns], order: Ints
-    ) -> StoredColumns:
-        """Return those of all parts, which one version judged, in the order of the readings.
-
-        Parameters
-        ----------
-        readings
-            All of them.
-        parts
-            What became of them.
-        order
-            (n,) place of each reading among those of the parts, one after the other.
-        """
-        columns: dict[str, Any] = {
-            name: np.concatenate([getattr(one, name) for one in parts])[order] for name in _ARRAYS
-        }
-        ids = np.frombuffer(b"".join(one.event_ids for one in parts), dtype="V16")
-        statuses = [status for one in parts for status in one.statuses]
-        return cls(
-            readings=readings,
-            event_ids=ids[order].tobytes(),
-            statuses=[statuses[place] for place in order.tolist()],
-            bundle_version=parts[0].bundle_version,
-            **columns,
-        )
 
     def part(self, start: int, stop: int) -> StoredColumns:
         """Return those from one place to before another."""

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from anomaly_platform.ingest.identity import octets_of
+from anomaly_platform.ingest.online.id_kernels import octets_at
 from anomaly_platform.ml.arrays import Bools, Floats, Ints
 from anomaly_platform.ml.scoring.call_states import VISITED
 from anomaly_platform.ml.scoring.calls import Told, rates_of, tell
@@ -298,7 +298,7 @@ class Append:
     def _event_ids(self) -> bytes:
         """Return the ids of the readings, and take note of those that senders gave."""
         readings = self.readings
-        derived = octets_of(self._cached.digests[self._places], readings.times)
+        derived = octets_at(self._cached.digests, self._places, readings.times)
         if readings.event_ids is None:
             return derived
         own = [derived[at : at + 16] for at in range(0, len(derived), 16)]

@@ -15,7 +15,6 @@ from pydantic_core import from_json, to_json
 
 from anomaly_platform.ingest.online.reading_columns import ReadingColumns, plain_columns
 from anomaly_platform.ingest.online.readings import Reading, ReadingRules, Refusal
-from anomaly_platform.realtime.answers import StoredColumns
 from anomaly_platform.serving.auth.security import Require, Writer
 from anomaly_platform.serving.http.bodies.large import off_loop
 from anomaly_platform.serving.http.direct import Direct, JsonAnswer, read_body
@@ -36,8 +35,9 @@ from anomaly_platform.serving.schemas.telemetry import (
     names_in,
 )
 from anomaly_platform.serving.state import ServingState
+from anomaly_platform.serving.telemetry.ingest import Telling
+from anomaly_platform.serving.telemetry.verdicts import answer_of, written_rows
 from anomaly_platform.serving.telemetry.verdicts import verdicts as verdicts_of
-from anomaly_platform.serving.telemetry.verdicts import written
 from anomaly_platform.streams import metric_streams
 from anomaly_platform.streams.bindings import DEVICES
 
@@ -93,7 +93,7 @@ async def _take(request: Request, name: str, now: dt.datetime) -> bytes:
     members = members_of(stream)
     names, plain, checked = await off_loop(len(body), partial(_read, body, members, rules, now))
     if plain is not None:
-        said = await serving.ingestion.ingest_columns(stream, plain, source="api", tell=reply_of)
+        said = await serving.ingestion.ingest_columns(stream, plain, source="api", telling=REPLY)
         if isinstance(said, Reply):
             serving.look_backs.forget(serving.models.metrics(stream.name), plain.keys)
             count_scored(stream.name, len(plain), said.anomalies)
@@ -138,9 +138,8 @@ class Reply(NamedTuple):
     anomalies: int
 
 
-def reply_of(stored: StoredColumns) -> Reply:
-    """Return the answer to readings that all were stored."""
-    return Reply(written(stored), int((stored.decisions == 1).sum()))
+REPLY: Final = Telling(written_rows, lambda rows, count: Reply(answer_of(rows, count), count))
+"""Answers readings that all were stored."""
 
 
 def _read(

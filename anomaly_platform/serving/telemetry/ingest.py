@@ -20,7 +20,8 @@ import contextlib
 import os
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import TYPE_CHECKING, Final
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 import numpy as np
 
@@ -55,6 +56,40 @@ MOST_OF_ALL: Final = 0.6
 
 #: Series of which the writer is remembered; forgotten, they may get another one.
 _MOST_SERIES: Final = 200_000
+
+
+Row = TypeVar("Row")
+
+
+@dataclass(frozen=True, slots=True)
+class Telling(Generic[Row, Reply]):
+    """Makes of readings that all were stored what is to be said of them.
+
+    Attributes
+    ----------
+    rows
+        What is said of each; in a writer's thread, while PostgreSQL works.
+    joined
+        All of it, of what is said of each, and of how many are anomalies.
+    """
+
+    rows: Tell[list[Row]]
+    joined: Callable[[list[Row], int], Reply]
+
+    def whole(self, stored: StoredColumns) -> Reply:
+        """Return all that is said of readings that one writer had."""
+        return self.joined(self.rows(stored), _anomalies(stored))
+
+
+_ANSWERS: Final = Telling(StoredColumns.answers, lambda answers, _: answers)
+
+
+@dataclass(frozen=True, slots=True)
+class _Share:
+    """What one of several writers stored of a request, and what is said of each reading."""
+
+    stored: StoredColumns
+    rows: list[Any]
 
 
 class Ingestion:
@@ -114,7 +149,7 @@ class Ingestion:
         if not readings:
             return []
         return await self.ingest_columns(
-            stream, ReadingColumns.of(readings), source=source, tell=StoredColumns.answers
+            stream, ReadingColumns.of(readings), source=source, telling=_ANSWERS
         )
 
     async def ingest_columns(
@@ -123,11 +158,11 @@ class Ingestion:
         readings: ReadingColumns,
         *,
         source: Source,
-        tell: Tell[Reply],
+        telling: Telling[Row, Reply],
     ) -> Reply | list[Answer]:
         """Do what :meth:`ingest` does, for at least one reading, by column.
 
-        Where every reading was stored, return what `tell` makes of them.
+        Where every reading was stored, return what `telling` makes of them.
         """
         if self._rows_waiting + len(readings) > MOST_WAITING:
             raise ApiProblem(
@@ -137,29 +172,46 @@ class Ingestion:
             )
         self._rows_waiting += len(readings)
         try:
-            return await self._written(stream, readings, source, tell)
+            return await self._written(stream, readings, source, telling)
         finally:
             self._rows_waiting -= len(readings)
 
     async def _written(
-        self, stream: MetricStream, readings: ReadingColumns, source: Source, tell: Tell[Reply]
+        self,
+        stream: MetricStream,
+        readings: ReadingColumns,
+        source: Source,
+        telling: Telling[Row, Reply],
     ) -> Reply | list[Answer]:
         """Return what the writers say of readings, in their order."""
         shares = self._shares(stream, readings)
         if len(shares) == 1:
             ((lane, _),) = shares
-            return await lane.put(stream, readings, source, tell)
-        waiting = [
-            lane.put(stream, readings.take(rows), source, lambda stored: stored)
-            for lane, rows in shares
-        ]
+            return await lane.put(stream, readings, source, telling.whole)
+
+        def told(stored: StoredColumns) -> _Share:
+            return _Share(stored, telling.rows(stored))
+
+        waiting = [lane.put(stream, readings.take(rows), source, told) for lane, rows in shares]
         # Whatever one says, the others are waited for: what was stored is then known to be.
         said = await asyncio.gather(*waiting, return_exceptions=True)
+        parts: list[_Share | list[Answer]] = []
         for one in said:
             if isinstance(one, BaseException):
                 raise one
-        together = _together(readings, [rows for _, rows in shares], said)  # type: ignore[arg-type]
-        return tell(together) if isinstance(together, StoredColumns) else together
+            parts.append(one)
+        back = np.concatenate([rows for _, rows in shares]).argsort().tolist()
+        stored = [one for one in parts if isinstance(one, _Share)]
+        if len(stored) < len(parts):
+            answers = [
+                answer
+                for one in parts
+                for answer in (one.stored.answers() if isinstance(one, _Share) else one)
+            ]
+            return [answers[place] for place in back]
+        rows = [row for one in stored for row in one.rows]
+        anomalies = sum(_anomalies(one.stored) for one in stored)
+        return telling.joined([rows[place] for place in back], anomalies)
 
     def _shares(self, stream: MetricStream, readings: ReadingColumns) -> list[tuple[Lane, Ints]]:
         """Return which readings each writer gets, of those that get any."""
@@ -169,9 +221,10 @@ class Ingestion:
             lanes = 1
         if lanes == 1:
             return [(self._lanes[0], np.arange(len(readings)))]
-        of_rows = np.array(self._lanes_of(stream, readings.keys))
-        if (of_rows == of_rows[0]).all():
-            return [(self._lanes[of_rows[0]], np.arange(len(readings)))]
+        found = self._lanes_of(stream, readings.keys)
+        if len(set(found)) == 1:
+            return [(self._lanes[found[0]], np.arange(len(readings)))]
+        of_rows = np.array(found)
         rows = [np.flatnonzero(of_rows == number) for number in range(lanes)]
         return [(lane, some) for lane, some in zip(self._lanes, rows, strict=True) if some.size]
 
@@ -218,18 +271,8 @@ class Ingestion:
         return closest if is_close else fewest
 
 
-def _together(
-    readings: ReadingColumns, rows: Sequence[Ints], said: Sequence[StoredColumns | list[Answer]]
-) -> StoredColumns | list[Answer]:
-    """Return what is said of readings, of which each part was said by itself."""
-    back = np.concatenate(rows).argsort()
-    columns = [one for one in said if isinstance(one, StoredColumns)]
-    if len(columns) == len(said) and len({one.bundle_version for one in columns}) == 1:
-        return StoredColumns.joined(readings, columns, back)
-    answers: list[Answer] = []
-    for one in said:
-        answers += one.answers() if isinstance(one, StoredColumns) else one
-    return [answers[place] for place in back.tolist()]
+def _anomalies(stored: StoredColumns) -> int:
+    return int((stored.decisions == 1).sum())
 
 
 def _cores() -> int:

@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 from pydantic_core import to_json
 
-from anomaly_platform.ingest.identity import id_texts
+from anomaly_platform.ingest.online.id_kernels import id_texts
 from anomaly_platform.ingest.online.readings import Reading, Refusal
 from anomaly_platform.ml.arrays import Floats
 from anomaly_platform.ml.times import time_of
@@ -60,33 +60,33 @@ def verdicts(
     ]
 
 
-def written(stored: StoredColumns) -> bytes:
-    """Return the answer to readings that all were stored, as JSON."""
-    n = len(stored.readings)
+def answer_of(rows: Sequence[str], anomalies: int) -> bytes:
+    """Return the answer of which these are the verdicts, so many of them anomalies."""
+    head = f'{{"accepted":{len(rows)},"refused":0,"anomalies":{anomalies},"readings":['
+    return f"{head}{','.join(rows)}]}}".encode()
+
+
+def written_rows(stored: StoredColumns) -> list[str]:
+    """Return the verdict on each of readings that all were stored, as JSON."""
     moments = stored.readings.times.tolist()
     times = {moment: time_of(moment).isoformat() for moment in set(moments)}
-    decisions = stored.decisions.tolist()
     version = "null" if stored.bundle_version is None else str(stored.bundle_version)
-    rows = ",".join(
-        [
-            f'{{"status":"stored","event_id":"{event_id}","timestamp":"{when}",'
-            f'"is_anomaly":{decision},"is_call":{call},"score":{score},"threshold":{threshold},'
-            f'"series_status":"{status}","provisional":false,"model_version":{version},'
-            f'"error":null}}'
-            for event_id, when, decision, call, score, threshold, status in zip(
-                id_texts(stored.event_ids),
-                map(times.__getitem__, moments),
-                map(_DECISIONS.__getitem__, decisions),
-                map(_DECISIONS.__getitem__, stored.calls.tolist()),
-                _numbers(stored.scores),
-                _numbers(stored.thresholds),
-                stored.statuses,
-                strict=True,
-            )
-        ]
-    )
-    head = f'{{"accepted":{n},"refused":0,"anomalies":{decisions.count(1)},"readings":['
-    return f"{head}{rows}]}}".encode()
+    return [
+        f'{{"status":"stored","event_id":"{event_id}","timestamp":"{when}",'
+        f'"is_anomaly":{decision},"is_call":{call},"score":{score},"threshold":{threshold},'
+        f'"series_status":"{status}","provisional":false,"model_version":{version},'
+        f'"error":null}}'
+        for event_id, when, decision, call, score, threshold, status in zip(
+            id_texts(stored.event_ids),
+            map(times.__getitem__, moments),
+            map(_DECISIONS.__getitem__, stored.decisions.tolist()),
+            map(_DECISIONS.__getitem__, stored.calls.tolist()),
+            _numbers(stored.scores),
+            _numbers(stored.thresholds),
+            stored.statuses,
+            strict=True,
+        )
+    ]
 
 
 def _numbers(column: Floats) -> list[str]:

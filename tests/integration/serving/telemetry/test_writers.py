@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import json
 import weakref
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from anomaly_platform.ingest.identity import derived_ids
 from anomaly_platform.ingest.online.reading_columns import ReadingColumns
 from anomaly_platform.ingest.online.readings import Reading
 from anomaly_platform.ml.scoring.online import OnlineScorer
@@ -20,9 +22,8 @@ from anomaly_platform.platform import Platform
 from anomaly_platform.realtime.answers import StoredColumns
 from anomaly_platform.registry.bundle_index import BundleIndex
 from anomaly_platform.serving.champions.models import ModelStore
-from anomaly_platform.serving.routes.telemetry import reply_of
-from anomaly_platform.serving.telemetry.ingest import Ingestion, open_ingestion
-from anomaly_platform.serving.telemetry.lane import Tell
+from anomaly_platform.serving.routes.telemetry import REPLY
+from anomaly_platform.serving.telemetry.ingest import Ingestion, Telling, open_ingestion
 from anomaly_platform.streams import IIOT
 
 pytestmark = pytest.mark.integration
@@ -87,7 +88,7 @@ def test_an_answer_that_fails_leaves_the_others_theirs(
         async with open_ingestion(platform) as ingestion:
             await asyncio.gather(*(_send(ingestion, [name], time) for name in "abc"))
             async with _queued(ingestion):
-                tells = {"a": reply_of, "b": fails, "c": reply_of}
+                tells = {"a": REPLY, "b": Telling(fails, REPLY.joined), "c": REPLY}
                 sent = [
                     asyncio.ensure_future(_send(ingestion, [name], time + 1, tell))
                     for name, tell in tells.items()
@@ -99,6 +100,30 @@ def test_an_answer_that_fails_leaves_the_others_theirs(
     assert [b'"status":"stored"' in one.body for one in (first, third)] == [True, True]
     assert _transactions(platform, time + 1) == [3]
     assert "readings were not stored" not in caplog.text
+
+
+def test_what_several_writers_say_is_said_in_the_order_of_the_readings(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("anomaly_platform.serving.telemetry.ingest._cores", lambda: 2)
+    monkeypatch.setattr("anomaly_platform.serving.telemetry.ingest.WORTH_SHARING", 2)
+    time = int(START.timestamp() * 1e6)
+
+    async def send() -> list[Any]:
+        async with open_ingestion(platform) as ingestion:
+            await _send(ingestion, "abcd", time)
+            columns = await _send(ingestion, "cadb", time + 1)
+            # Known in one of the writers, so that both tell of readings one by one.
+            await _send(ingestion, "a", time + 2)
+            return [columns, await _send(ingestion, "cadb", time + 2)]
+
+    columns, answers = asyncio.run(send())
+    said = json.loads(columns.body)["readings"]
+    ids = derived_ids([(name, "m") for name in "cadb"], [time + 1] * 4)
+    assert [one["event_id"] for one in said] == list(map(str, ids))
+    assert _transactions(platform, time + 1) == [2, 2]
+    assert [one.reading.entity for one in answers] == list("cadb")
+    assert [one.outcome for one in answers] == ["stored", "repeated", "stored", "stored"]
 
 
 @pytest.mark.parametrize(
@@ -172,11 +197,11 @@ def _transactions(platform: Platform, time: int) -> list[int]:
 
 
 async def _send(
-    ingestion: Ingestion, entities: Sequence[str], time: int, tell: Tell[Any] = reply_of
+    ingestion: Ingestion, entities: Sequence[str], time: int, tell: Telling[Any, Any] = REPLY
 ) -> Any:
     """Send a reading of each entity, as the API does."""
     readings = ReadingColumns.of([Reading(entity, "m", time, 1.0) for entity in entities])
-    return await ingestion.ingest_columns(IIOT, readings, source="api", tell=tell)
+    return await ingestion.ingest_columns(IIOT, readings, source="api", telling=tell)
 
 
 @asynccontextmanager
