@@ -116,9 +116,7 @@ class Append:
 
     def find_series(self) -> None:
         """Find where the series are in memory; −1 for those that are not."""
-        places = self._cached.places(self.readings.keys)
-        self._several = len(set(places)) < len(places)
-        self._places = np.array(places, dtype=np.int64)
+        self._places, self._several = self._cached.find(self.readings.keys)
 
     def look_for_calls(self, connection: Connection) -> bool:
         """Return whether what is held of calls still holds: no version has left its first states.

@@ -9,7 +9,7 @@ known, or under the row's lock (``append_path``). Does not belong here: reading 
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -34,6 +34,10 @@ UNREAD: Final = -1
 
 UNTOLD: Final = -1
 """Instead of a version, where nobody knows at which level a series calls."""
+
+#: Lists of series of which the places are remembered, and how long they are at most.
+_MOST_REMEMBERED: Final = 32
+_LONGEST: Final = 2_000
 
 _PER_SERIES: Final = (
     *("ids", "revisions", "tail_rows", "own", "_used", "digests"),
@@ -113,6 +117,8 @@ class CachedSeries:
         self._judge: Callable[[], object] = lambda: None
         self._free = list(range(room))
         self._places: dict[Key, int] = {}
+        #: By its first series and how many there are: the series of readings, and their places.
+        self._found: dict[tuple[Key, int], tuple[Sequence[Key], Ints, bool]] = {}
         self._clock = 0
 
     def places(self, keys: Iterable[Key]) -> list[int]:
@@ -120,10 +126,31 @@ class CachedSeries:
         found = self._places.get
         return [found(key, -1) for key in keys]
 
+    def find(self, keys: Sequence[Key]) -> tuple[Ints, bool]:
+        """Return the place of each reading's series, −1 of those that have not been read.
+
+        And whether a series has several of the readings. Senders send readings of the same series
+        again and again: that is remembered. The array is not to be changed.
+        """
+        request = keys[0], len(keys)
+        same, places, several = self._found.get(request, ((), np.empty(0, dtype=np.int64), False))
+        # The names are the same objects, so that this compares no text.
+        if same == keys:
+            return places, several
+        found = self.places(keys)
+        several = len(set(found)) < len(found)
+        places = np.array(found, dtype=np.int64)
+        if len(self._found) >= _MOST_REMEMBERED:
+            self._found.clear()
+        if len(keys) <= _LONGEST:
+            self._found[request] = keys, places, several
+        return places, several
+
     def put(self, key: Key, found: CachedState) -> None:
         """Hold a state that has been committed."""
         place = self._places.get(key)
         if place is None:
+            self._found.clear()
             place = self._places[key] = self._free_place()
             self.keys[place] = key
             self.entities[place], self.metrics[place] = text_cell(key[0]), text_cell(key[1])
@@ -165,6 +192,7 @@ class CachedSeries:
 
     def drop(self, keys: Iterable[Key]) -> None:
         """Forget what may not be true."""
+        self._found.clear()
         for key in keys:
             place = self._places.pop(key, None)
             if place is not None:

@@ -29,8 +29,8 @@ _SECONDS: Final = (
     *(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05),
     *(0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
 )
-#: Seconds for which what was counted may wait to be written.
-_WAITS_S: Final = 0.01
+#: Seconds for which what was counted may wait to be written, which takes as long as a prediction.
+_WAITS_S: Final = 0.05
 COUNTED_S: Final = 2 * _WAITS_S
 """Seconds after an answer within which its worker has counted it."""
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -140,11 +140,12 @@ class LookBacks:
         """Return a series' look-back; its `revision` is None where nobody knows the series."""
         return await asyncio.shield(self._ask(_key(served, entity, metric), served))
 
-    def forget(self, served: ServedMetrics, series: Iterable[tuple[str, str]]) -> None:
+    def forget(self, served: ServedMetrics, series: Collection[tuple[str, str]]) -> None:
         """Ask anew when these are next wanted: this worker has just stored readings of them."""
-        if not self._held and not self._reading:
-            return
         stream, _, _, versions = _key(served, "", "")
+        if len(self._held) + len(self._reading) < len(series):
+            names = set(series)
+            series = {key[1:3] for key in (*self._held, *self._reading)} & names
         for entity, metric in series:
             key = stream, entity, metric, versions
             # Who asks now must not be told what was asked before.

@@ -57,6 +57,11 @@ MOST_OF_ALL: Final = 0.6
 #: Series of which the writer is remembered; forgotten, they may get another one.
 _MOST_SERIES: Final = 200_000
 
+#: Requests of which it is remembered who shares them, and readings of each: senders send the same
+#: series again and again.
+_MOST_REMEMBERED: Final = 32
+_MOST_READINGS: Final = 2_000
+
 
 Row = TypeVar("Row")
 
@@ -111,6 +116,8 @@ class Ingestion:
         self._lane_of: dict[str, int] = {}
         #: Series that each writer has.
         self._series = [0] * len(self._lanes)
+        #: By its first series and how many there are: the series of a request, and who has which.
+        self._shared: dict[tuple[Key, int], tuple[Sequence[Key], list[tuple[Lane, Ints]]]] = {}
 
     def start(self) -> None:
         """Start the writers."""
@@ -221,18 +228,27 @@ class Ingestion:
             lanes = 1
         if lanes == 1:
             return [(self._lanes[0], np.arange(len(readings)))]
-        found = self._lanes_of(stream, readings.keys)
-        if len(set(found)) == 1:
-            return [(self._lanes[found[0]], np.arange(len(readings)))]
-        of_rows = np.array(found)
+        keys = readings.keys
+        request = keys[0], len(keys)
+        same, shares = self._shared.get(request, ((), []))
+        # The names are the same objects, so that this compares no text.
+        if same == keys:
+            return shares
+        of_rows = np.array(self._lanes_of(stream, keys))
         rows = [np.flatnonzero(of_rows == number) for number in range(lanes)]
-        return [(lane, some) for lane, some in zip(self._lanes, rows, strict=True) if some.size]
+        shares = [(lane, some) for lane, some in zip(self._lanes, rows, strict=True) if some.size]
+        if len(self._shared) >= _MOST_REMEMBERED:
+            self._shared.clear()
+        if len(keys) <= _MOST_READINGS:
+            self._shared[request] = keys, shares
+        return shares
 
     def _lanes_of(self, stream: MetricStream, keys: Sequence[Key]) -> list[int]:
         """Return the writer of each reading's series."""
         if len(self._known) > _MOST_SERIES:
             self._known.clear()
             self._lane_of.clear()
+            self._shared.clear()
             self._series = [0] * len(self._lanes)
         if not self._known.issuperset(keys):
             self._assign(stream, keys)

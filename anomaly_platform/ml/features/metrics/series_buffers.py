@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 _SPARE_ROWS: Final = 48
 """Rows that are added to a series before its oldest ones make room."""
 
+_NEVER: Final = np.iinfo(np.int64).min
+
 
 class SeriesBuffers:
     """Look-backs of series by place. Not for two threads at the same time.
@@ -116,7 +118,7 @@ class SeriesBuffers:
         """Return the newest row's time of each series, the least number where there is none."""
         end = self._arrays.end[places]
         newest: Ints = self._arrays.times[places, end - 1]
-        return np.where(end > 0, newest, np.iinfo(np.int64).min)
+        return np.where(end > 0, newest, _NEVER)
 
     def append(self, places: Ints, times: Ints, values: Floats) -> Floats:
         """Add rows, and return (features, n) of them; parameters as in `take`."""
