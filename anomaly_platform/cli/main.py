@@ -27,7 +27,7 @@ from anomaly_platform.cli.models.tuning import tune
 from anomaly_platform.cli.models.versions import models_app
 from anomaly_platform.cli.rows import word_table
 from anomaly_platform.cli.runtime import RunFailedError, open_runtime
-from anomaly_platform.cli.services.commands import UI_PORT, api, dispatch, down, mqtt, ui, up
+from anomaly_platform.cli.service_commands import UI_PORT, api, dispatch, down, mqtt, ui, up
 from anomaly_platform.cli.sql import ask, database_app, write_csv
 from anomaly_platform.cli.streams.import_command import import_files
 from anomaly_platform.cli.streams.layouts import layouts_app
