@@ -52,8 +52,8 @@ SELECT EXISTS (SELECT FROM ingest_ledger WHERE source <> ALL (%(simulated)s))
 """
 _ABOUT_SCANS = """\
 Scans that break a rule are nearly all found, and most of what single codes do.
-What whole pallets and lots do is only odd: to find it takes a model of more scans
-than four weeks of a demo have (docs/measured/barcode_quality.md)."""
+What whole pallets and lots do is only odd: to find it takes a model of more
+scans than four weeks of a demo have (docs/measured/barcode_quality.md)."""
 _SERIES = ("entity", "metric", "event_time")
 _COLUMNS = (*_SERIES, "value", "score", "is_anomaly", "threshold", "label")
 
