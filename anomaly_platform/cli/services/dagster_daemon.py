@@ -10,6 +10,8 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from anomaly_platform.cli.services.awakening import Awakening, Watchful
@@ -24,6 +26,10 @@ _FETCHED_ANEW_EVERY_S: Final = 600
 #: After how long without the graph the daemon gives up and is started again.
 _PATIENCE_S: Final = 1200
 _WATCHED_EVERY_S: Final = 5
+#: Name of the code server's socket, beside the file of the workspace.
+CODE_SOCKET: Final = "code"
+_CODE_PATIENCE_S: Final = 60.0
+_LOOKED_EVERY_S: Final = 0.05
 #: What is overdue is so by hours.
 _OVERDUE_EVERY_S: Final = "300"
 
@@ -31,6 +37,19 @@ _OVERDUE_EVERY_S: Final = "300"
 def daemon_command() -> list[str]:
     """Return the command that runs the daemon; options of ``dagster-daemon run`` follow."""
     return [sys.executable, "-m", __name__, "run"]
+
+
+def await_code(arguments: Sequence[str], patience_s: float = _CODE_PATIENCE_S) -> None:
+    """Wait until the code server of a platform's workspace listens, `patience_s` at most.
+
+    A daemon that looks before has no graph until it looks again, and fails what is launched.
+    """
+    if "--workspace" not in arguments:
+        return
+    socket = Path(arguments[arguments.index("--workspace") + 1]).parent / CODE_SOCKET
+    until = time.monotonic() + patience_s
+    while not socket.exists() and time.monotonic() < until:
+        time.sleep(_LOOKED_EVERY_S)
 
 
 def watch_code_less_often() -> None:
@@ -73,6 +92,7 @@ def main() -> None:
 
     from anomaly_platform.settings import get_settings
 
+    await_code(sys.argv)
     watch_code_less_often()
     wake_data_sensors(awakening_of(get_settings()))
     controller.RELOAD_WORKSPACE_INTERVAL = _FETCHED_ANEW_EVERY_S

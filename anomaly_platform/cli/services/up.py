@@ -12,7 +12,7 @@ from rich.console import Console
 
 from anomaly_platform.cli.runtime import open_supervised
 from anomaly_platform.cli.services.calendar import Calendar
-from anomaly_platform.cli.services.dagster_daemon import daemon_command
+from anomaly_platform.cli.services.dagster_daemon import CODE_SOCKET, daemon_command
 from anomaly_platform.cli.services.own_pages import THIS_MACHINE
 from anomaly_platform.cli.services.ports import MLFLOW_HOST, ports_of_platform, serves_mlflow
 from anomaly_platform.cli.services.readiness import (
@@ -164,7 +164,7 @@ def _services(
     anomaly = str(Path(sys.executable).with_name("anomaly"))
     # One code server for webserver, daemon and runs: for a workspace that names the module, each of
     # the two starts its own, and the daemon starts it anew every minute.
-    socket_path = sockets / "code"
+    socket_path = sockets / CODE_SOCKET
     location = ["--location-name", CODE_LOCATION]
     code = ["--module-name", "anomaly_platform.definitions", "--attribute", "defs", *location]
     workspace = ["--workspace", str(write_server_workspace(sockets, socket_path))]

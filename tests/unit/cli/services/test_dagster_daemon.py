@@ -12,7 +12,12 @@ from dagster._daemon import sensor
 from dagster._daemon.daemon import SensorDaemon
 
 from anomaly_platform.cli.services.awakening import Awakening, Watchful
-from anomaly_platform.cli.services.dagster_daemon import awakening_of, wake_data_sensors
+from anomaly_platform.cli.services.dagster_daemon import (
+    CODE_SOCKET,
+    await_code,
+    awakening_of,
+    wake_data_sensors,
+)
 from anomaly_platform.settings import get_settings
 
 
@@ -61,3 +66,16 @@ def test_only_a_folder_is_watched(tmp_path: Path, url: str, watched: bool) -> No
     file.parent.mkdir(parents=True)
     file.write_text("x")
     assert awakening_of(settings).any_since(0.0) is watched
+
+
+def test_the_daemon_begins_when_the_code_server_listens(tmp_path: Path) -> None:
+    arguments = ["run", "--workspace", str(tmp_path / "workspace.yaml")]
+    socket = tmp_path / CODE_SOCKET
+    comes = threading.Timer(0.2, socket.touch)
+    comes.start()
+    await_code(arguments)
+    assert socket.exists()
+    comes.join()
+    socket.unlink()
+    await_code(arguments, patience_s=0.0)
+    await_code(["run"])
