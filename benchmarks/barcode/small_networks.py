@@ -18,13 +18,12 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from anomaly_platform.cli.demo import events_found
 from anomaly_platform.ml.detectors.rules.parameters import RULE_KINDS
-from anomaly_platform.ml.detectors.sequence_lstm.scans import lots_of
 from anomaly_platform.ml.features.scans.reference import ScanReference
 from anomaly_platform.ml.scans.learning import learn_scans
 from anomaly_platform.ml.scans.scoring import Together
 from anomaly_platform.simulator.supply_network import simulate_supply_network
-from anomaly_platform.simulator.supply_network_anomalies import OF_MANY_CODES
 from anomaly_platform.streams import BARCODE
 
 START = datetime(2026, 1, 5, tzinfo=UTC)
@@ -47,19 +46,15 @@ def judged(network: int, seed: int) -> list[int]:
     models = learn_scans(BARCODE.features.compute(taught.scans), reference, seed=0)
     features = BARCODE.features.compute(pl.concat([taught.scans, new.scans]))
     together = Together.of(models, features["location_id"], "file")
-    known = new.scans.filter("label").select("event_id", kind="anomaly_kind")
-    scored = models.score(features, since=begin, together=together).join(
-        known, on="event_id", how="left"
-    )
-    labelled = scored.filter(pl.col("kind").is_not_null())
-    of_many = pl.col("kind").is_in(OF_MANY_CODES)
-    done_to = pl.when(of_many).then(lots_of(labelled)).otherwise("epc_code")
-    events = labelled.group_by("kind", done_to=done_to).agg(pl.col("is_anomaly").any())
-    odd = events.filter(~pl.col("kind").is_in(RULE_KINDS))
+    known = new.scans.select("event_id", "label", "anomaly_kind")
+    scored = models.score(features, since=begin, together=together)
+    scored = scored.drop("label", "anomaly_kind", strict=False).join(known, on="event_id")
+    events = events_found(scored)
+    odd = events_found(scored.filter(~pl.col("anomaly_kind").is_in(RULE_KINDS)))
     flagged = scored.filter("is_anomaly")
     return [
-        *(events.height, events["is_anomaly"].sum(), odd.height, odd["is_anomaly"].sum()),
-        *(flagged.height, flagged["kind"].null_count(), scored.height),
+        *(events.size, int(events.sum()), odd.size, int(odd.sum())),
+        *(flagged.height, flagged.filter(~pl.col("label")).height, scored.height),
     ]
 
 
