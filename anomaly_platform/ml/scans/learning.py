@@ -54,7 +54,7 @@ def silent_detectors(
         for name in _LEARNED
         if getattr(models, name) is None
     }
-    if lots is not None and lots < needed:
+    if lots is not None and models.fusion.has_few_lots:
         said = (
             f"calibrated on {lots:,} lots: below {needed:,} it calls what single codes do, and "
             f"hardly ever a whole lot; {needed - lots:,} are missing"
